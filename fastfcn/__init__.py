@@ -1,0 +1,68 @@
+"""Fully connected networks, trained on the CPU at the speed the hardware allows.
+
+>>> import numpy as np
+>>> import fastfcn as ff
+>>> from fastfcn import losses, nn, optim
+>>> net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
+>>> x, y = np.random.default_rng(0).random((60, 4)), np.arange(60) % 3
+>>> history = ff.fit(
+...     net, x, y, loss=losses.CrossEntropyLoss(), optimizer=optim.SGD(net.parameters(), lr=0.1),
+...     batch_size=20, epochs=3, seed=0)
+>>> ff.predict(net, x).shape
+(60, 3)
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastfcn import datasets, losses, nn, optim, plots
+    from fastfcn.metrics import accuracy, confusion_matrix, one_hot
+    from fastfcn.training import History, evaluate, fit, predict, predict_proba
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "accuracy": "metrics",
+    "confusion_matrix": "metrics",
+    "one_hot": "metrics",
+    "History": "training",
+    "evaluate": "training",
+    "fit": "training",
+    "predict": "training",
+    "predict_proba": "training",
+}
+_MODULES = ("datasets", "losses", "metrics", "nn", "optim", "plots", "training")
+
+__all__ = [
+    "History",
+    "__version__",
+    "accuracy",
+    "confusion_matrix",
+    "datasets",
+    "evaluate",
+    "fit",
+    "losses",
+    "nn",
+    "one_hot",
+    "optim",
+    "plots",
+    "predict",
+    "predict_proba",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load parts on first use: ``import fastfcn`` and the command line's --help stay fast."""
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"fastfcn.{_HOMES[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"fastfcn.{name}")
+    else:
+        raise AttributeError(f"module 'fastfcn' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

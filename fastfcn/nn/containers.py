@@ -1,0 +1,232 @@
+"""Networks: layers in order."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastfcn.nn.activations import Activation
+from fastfcn.nn.layer import Layer
+from fastfcn.nn.linear import Linear
+from fastfcn.nn.parameter import Parameter, pack
+from fastfcn.plan import Array, Plan, Stage
+from fastfcn.validation import as_matrix
+
+
+class Module(Layer):
+    """A network with its own ``forward``.
+
+    Subclasses create layers, hand them to :meth:`add_layers` in the order in which data passes
+    through them, and define ``forward(self, x)`` by calling them. :meth:`backward` calls the
+    layers' own in reverse order.
+
+    Parameters
+    ----------
+    name : str, optional
+        Shown by ``repr``; the class's name by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class Net(Module):
+    ...     def __init__(self):
+    ...         super().__init__("FCN")
+    ...         self.hidden, self.relu, self.out = Linear(4, 8), ReLU(), Linear(8, 3)
+    ...         self.add_layers([self.hidden, self.relu, self.out])
+    ...     def forward(self, x):
+    ...         return self.out(self.relu(self.hidden(x)))
+    >>> from fastfcn.nn import Linear, ReLU
+    >>> Net()(np.zeros((2, 4))).shape
+    (2, 3)
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name if name is not None else type(self).__name__
+        self.layers: list[Linear | Activation] = []
+
+    def add_layers(self, layers: Sequence[Layer]) -> None:
+        """Register the network's layers, in order; a nested network counts as its layers.
+
+        Raises
+        ------
+        TypeError
+            For something that is not a layer.
+        ValueError
+            For a layer that appears twice, sizes that do not chain, or mixed dtypes.
+        """
+        flat: list[Linear | Activation] = []
+        for layer in layers:
+            if isinstance(layer, Module):
+                flat += layer.layers
+            elif isinstance(layer, Linear | Activation):
+                flat.append(layer)
+            else:
+                raise TypeError(f"layers must be fastfcn.nn layers, got {layer!r}")
+        _check_chain(flat)
+        self.layers = flat
+        pack(self.parameters())
+
+    @property
+    def linears(self) -> list[Linear]:
+        """The linear layers, in order."""
+        return [layer for layer in self.layers if isinstance(layer, Linear)]
+
+    def named_parameters(self) -> dict[str, Parameter]:
+        return {
+            f"{i}.{name}": parameter
+            for i, layer in enumerate(self.layers)
+            for name, parameter in layer.named_parameters().items()
+        }
+
+    def reset_parameters(self, rng: np.random.Generator | None = None) -> None:
+        """Draw new initial values for every layer, in order, from one generator."""
+        rng = np.random.default_rng() if rng is None else rng
+        for layer in self.linears:
+            layer.reset_parameters(rng)
+
+    def plan(self) -> Plan:
+        """Return the layers laid out for the kernels, made anew only when they have moved.
+
+        Raises
+        ------
+        ValueError
+            For a network without a Linear layer.
+        """
+        if not self.linears:
+            raise ValueError(
+                f"the network must have at least one Linear layer, got {self.layers}; "
+                "Modules name theirs with add_layers([...])"
+            )
+        buffer = pack(self.parameters())
+        assert buffer is not None
+        stages = _stages(self.layers)
+        plan = self._plan
+        if plan is None or plan.values is not buffer.values or plan.stages != stages:
+            plan = self._plan = Plan(stages, buffer.values, buffer.grads, self.linears[0].dtype)
+        return plan
+
+    def backward(self, delta: Any, input_gradient: bool = True) -> Array | None:
+        """Add this batch's gradients to the parameters', last layer to first.
+
+        Parameters
+        ----------
+        delta : array_like (n, out_features)
+            Gradient of the loss with respect to the last output: ``criterion.grad(output, y)``.
+        input_gradient : bool, default True
+            Whether to compute and return the gradient of the network's input.
+        """
+        gradient: Any = delta
+        for i, layer in reversed(list(enumerate(self.layers))):
+            gradient = layer.backward(gradient, input_gradient or i > 0)
+        return gradient if input_gradient else None
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Linear | Activation]:
+        return iter(self.layers)
+
+    def __getitem__(self, index: int) -> Linear | Activation:
+        return self.layers[index]
+
+    def __repr__(self) -> str:
+        count = sum(p.size for p in self.parameters())
+        lines = [f"  ({i}): {layer!r}" for i, layer in enumerate(self.layers)]
+        return "\n".join([f"{self.name}(  # {count:,} parameters", *lines, ")"])
+
+
+class Sequential(Module):
+    """Layers one after the other.
+
+    Parameters
+    ----------
+    *layers : Layer
+        Linear layers and activations; nested networks are taken apart into theirs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :meth:`Module.add_layers`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastfcn.nn import Linear, ReLU
+    >>> net = Sequential(Linear(4, 8), ReLU(), Linear(8, 3))
+    >>> net
+    Sequential(  # 67 parameters
+      (0): Linear(4, 8)  # 40 parameters
+      (1): ReLU()
+      (2): Linear(8, 3)  # 27 parameters
+    )
+    >>> net(np.zeros((5, 4))).shape
+    (5, 3)
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        super().__init__()
+        self.add_layers(layers)
+
+    def forward(self, x: Any) -> Array:
+        """Return the output for a batch (n, features), all layers in one kernel call."""
+        if not self.linears:
+            output: Any = x
+            for layer in self.layers:
+                output = layer(output)
+            return np.asarray(output)
+        return self.plan().forward(as_matrix(x, "x", self.linears[0].in_features))
+
+    def backward(self, delta: Any, input_gradient: bool = True) -> Array | None:
+        """Add this batch's gradients to the parameters', all layers in one kernel call.
+
+        Parameters
+        ----------
+        delta : array_like (n, out_features)
+            Gradient of the loss with respect to the last output: ``criterion.grad(output, y)``.
+        input_gradient : bool, default True
+            Whether to compute and return the gradient of the network's input.
+        """
+        if not self.linears:
+            return super().backward(delta, input_gradient)
+        return self._backward(delta, input_gradient)
+
+
+def _check_chain(layers: Sequence[Linear | Activation]) -> None:
+    features: int | None = None
+    dtype = None
+    seen: set[int] = set()
+    for i, layer in enumerate(layers):
+        if id(layer) in seen:
+            raise ValueError(
+                f"a layer must appear once, got {layer!r} again at {i}; it keeps the input of one "
+                "place for the backward pass, so make a new one"
+            )
+        seen.add(id(layer))
+        if not isinstance(layer, Linear):
+            continue
+        if features is not None and layer.in_features != features:
+            raise ValueError(
+                f"layer {i} must have in_features={features}, as the layer before it gives, "
+                f"got {layer!r}"
+            )
+        if dtype is not None and layer.dtype != dtype:
+            raise ValueError(f"layers must share one dtype, got {dtype} and {layer.dtype} at {i}")
+        features, dtype = layer.out_features, layer.dtype
+
+
+def _stages(layers: Sequence[Linear | Activation]) -> tuple[Stage, ...]:
+    """Describe layers to a plan; an activation joins the linear map before it."""
+    features = next(layer.in_features for layer in layers if isinstance(layer, Linear))
+    stages: list[Stage] = []
+    open_stage = False
+    for layer in layers:
+        if isinstance(layer, Linear):
+            stages.append(layer.stage())
+            features, open_stage = layer.out_features, True
+        elif open_stage:
+            alone = layer.stage(features)
+            stages[-1] = stages[-1]._replace(activation=alone.activation, alpha=alone.alpha)
+            open_stage = False
+        else:
+            stages.append(layer.stage(features))
+    return tuple(stages)

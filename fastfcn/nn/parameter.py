@@ -1,0 +1,113 @@
+"""Parameters: views into one flat buffer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastfcn.plan import Array, aligned_zeros, padded
+
+
+class Buffer:
+    """Values and gradients of one or more parameters, each flat and laid end to end."""
+
+    def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
+        self.values = aligned_zeros(size, dtype)
+        self.grads = aligned_zeros(size, dtype)
+
+
+class Parameter:
+    """One trainable array, with its gradient.
+
+    ``data`` and ``grad`` are views: writing into them changes the parameter. A layer's parameters
+    move into the network's buffer when the layer becomes part of one; take views after that.
+
+    Parameters
+    ----------
+    name : str
+        "weight" or "bias".
+    shape : tuple of int
+        (in_features, out_features) or (out_features,).
+    dtype : dtype
+        float32 or float64.
+    """
+
+    def __init__(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.name = name
+        self.shape = shape
+        self.dtype = dtype
+        self._rows = int(np.prod(shape[:-1]))
+        self._ld = padded(shape[-1], dtype)
+        self.buffer = Buffer(self.padded_size, dtype)
+        self.offset = 0
+
+    @property
+    def padded_size(self) -> int:
+        """Elements the parameter takes in a buffer: its rows, each padded."""
+        return self._rows * self._ld
+
+    @property
+    def size(self) -> int:
+        """Number of trainable elements."""
+        return int(np.prod(self.shape))
+
+    def view(self, flat: Array, offset: int) -> Array:
+        """Return the part of a flat, padded array that belongs to this parameter, in its shape."""
+        rows = flat[offset : offset + self.padded_size].reshape(self._rows, self._ld)
+        view = rows[:, : self.shape[-1]]
+        return view if len(self.shape) == 2 else view[0]
+
+    @property
+    def data(self) -> Array:
+        """The values, as a view."""
+        return self.view(self.buffer.values, self.offset)
+
+    @data.setter
+    def data(self, values: Any) -> None:
+        given = np.asarray(values)
+        if given.shape != self.shape:
+            raise ValueError(f"{self.name} must have shape {self.shape}, got {given.shape}")
+        if given.dtype.kind not in "fiub":
+            raise TypeError(f"{self.name} must be real numbers, got dtype {given.dtype}")
+        self.data[...] = given
+
+    @property
+    def grad(self) -> Array:
+        """The gradient, as a view."""
+        return self.view(self.buffer.grads, self.offset)
+
+    @grad.setter
+    def grad(self, values: Any) -> None:
+        self.grad[...] = values
+
+    def _move(self, buffer: Buffer, offset: int) -> None:
+        values, grads = self.data, self.grad
+        self.buffer, self.offset = buffer, offset
+        self.data[...] = values
+        self.grad[...] = grads
+
+    def __repr__(self) -> str:
+        return f"Parameter({self.name}, shape={self.shape}, dtype={self.dtype})"
+
+
+def pack(parameters: Sequence[Parameter]) -> Buffer | None:
+    """Bring parameters together in one buffer, in order; return it, None without any.
+
+    Nothing moves where they already lie so.
+    """
+    if not parameters:
+        return None
+    buffer = parameters[0].buffer
+    offset = 0
+    in_place = True
+    for parameter in parameters:
+        in_place = in_place and parameter.buffer is buffer and parameter.offset == offset
+        offset += parameter.padded_size
+    if in_place and buffer.values.size == offset:
+        return buffer
+    buffer = Buffer(offset, parameters[0].dtype)
+    offset = 0
+    for parameter in parameters:
+        parameter._move(buffer, offset)
+        offset += parameter.padded_size
+    return buffer

@@ -1,0 +1,90 @@
+"""Checks of what users pass, made once, before any kernel runs."""
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from fastfcn.plan import Array
+
+_CHECKED_ROWS = 4096
+"""Rows whose finiteness is tested at once: no mask of the size of the data."""
+
+
+def as_matrix(x: Any, name: str, features: int | None = None) -> Array:
+    """Return ``x`` as a real (n, features) array, without copying one.
+
+    Raises
+    ------
+    TypeError
+        For complex numbers, objects and text.
+    ValueError
+        For another shape.
+    """
+    array = np.asanyarray(x)
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, got a masked one; fill it with .filled()")
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}")
+    if array.dtype.itemsize > 8:
+        raise TypeError(f"{name} must be at most float64, got dtype {array.dtype}")
+    if array.ndim != 2 or (features is not None and array.shape[1] != features):
+        wanted = f"(n, {'features' if features is None else features})"
+        message = f"{name} must have shape {wanted}, got {array.shape}"
+        if array.ndim > 2 and (features is None or math.prod(array.shape[1:]) == features):
+            message += f"; flatten it with {name}.reshape({len(array)}, -1)"
+        elif array.ndim == 1:
+            message += f"; for one sample, {name}.reshape(1, -1)"
+        raise ValueError(message)
+    return np.asarray(array)
+
+
+def check_finite(x: Array, name: str) -> None:
+    """Raise ValueError where ``x`` has NaN or infinity, naming the first place."""
+    if x.dtype.kind != "f":
+        return
+    for first in range(0, len(x), _CHECKED_ROWS):
+        finite = np.isfinite(x[first : first + _CHECKED_ROWS])
+        if not finite.all():
+            place = np.argwhere(~finite)[0]
+            where = (int(place[0]) + first, *map(int, place[1:]))
+            index = where[0] if len(where) == 1 else where
+            raise ValueError(
+                f"{name} must be finite, got {x[where]} at {index}; clean the data, or pass "
+                "check_finite=False to let it through"
+            )
+
+
+def as_int(value: Any, name: str, lowest: int) -> int:
+    """Return an integer of at least ``lowest``."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, got {value!r}") from None
+    if number < lowest:
+        raise ValueError(f"{name} must be at least {lowest}, got {number}")
+    return number
+
+
+def as_real(value: Any, name: str) -> float:
+    """Return a finite float."""
+    if isinstance(value, bool | str | bytes | None):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}")
+    return number
+
+
+def as_float_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return float32 or float64 as a dtype."""
+    chosen = np.dtype(dtype)
+    if chosen not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype must be float32 or float64, got {chosen}")
+    return chosen.newbyteorder("=")

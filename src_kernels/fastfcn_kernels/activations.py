@@ -1,0 +1,241 @@
+"""Activations and their derivatives: the registry.
+
+Adding one takes its two formulas and an entry in :data:`REGISTRY`; the class that users see goes
+into ``fastfcn/nn/activations.py``.
+
+Formulas work on one element: ``forward(z, p)`` is h(z), ``derivative(z, a, p)`` is h'(z), where a is
+h(z) and p the activation's parameter (slope, alpha; 0 where it has none). An entry with
+``needs_z=False`` computes its derivative from a alone; its output then overwrites z, which saves a
+buffer and its traffic.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from fastfcn_kernels.compilation import helper
+from fastfcn_kernels.elementary import (
+    exp,
+    expm1,
+    like,
+    normal_cdf,
+    normal_density,
+    sigmoid,
+    softplus,
+    tanh,
+)
+
+# Below this, x·sigmoid(x) and x·Φ(x) are zero in either precision; -inf·0 would be NaN.
+_VANISHED = -1e4
+
+
+@helper
+def _identity(z, p):
+    return z
+
+
+@helper
+def _identity_derivative(z, a, p):
+    return like(a, 1.0)
+
+
+@helper
+def _relu(z, p):
+    return like(z, 0.0) if z <= like(z, 0.0) else z
+
+
+@helper
+def _relu_derivative(z, a, p):
+    return like(a, 1.0) if a > like(a, 0.0) else like(a, 0.0)
+
+
+@helper
+def _leaky_relu(z, p):
+    return z * p if z <= like(z, 0.0) else z
+
+
+@helper
+def _leaky_relu_derivative(z, a, p):
+    return like(z, 1.0) if z > like(z, 0.0) else p
+
+
+@helper
+def _sigmoid(z, p):
+    return sigmoid(z)
+
+
+@helper
+def _sigmoid_derivative(z, a, p):
+    return a * (like(a, 1.0) - a)
+
+
+@helper
+def _tanh(z, p):
+    return tanh(z)
+
+
+@helper
+def _tanh_derivative(z, a, p):
+    return (like(a, 1.0) - a) * (like(a, 1.0) + a)
+
+
+@helper
+def _gelu(z, p):
+    x = like(z, _VANISHED) if z < like(z, _VANISHED) else z
+    return x * normal_cdf(x)
+
+
+@helper
+def _gelu_derivative(z, a, p):
+    x = like(z, _VANISHED) if z < like(z, _VANISHED) else z
+    x = like(z, -_VANISHED) if x > like(z, -_VANISHED) else x
+    return normal_cdf(x) + x * normal_density(x)
+
+
+@helper
+def _silu(z, p):
+    x = like(z, _VANISHED) if z < like(z, _VANISHED) else z
+    return x * sigmoid(x)
+
+
+@helper
+def _silu_derivative(z, a, p):
+    x = like(z, _VANISHED) if z < like(z, _VANISHED) else z
+    x = like(z, -_VANISHED) if x > like(z, -_VANISHED) else x
+    s = sigmoid(x)
+    return s * (like(z, 1.0) + x * sigmoid(-x))
+
+
+@helper
+def _elu(z, p):
+    return z if z > like(z, 0.0) else p * expm1(z)
+
+
+@helper
+def _elu_derivative(z, a, p):
+    return like(z, 1.0) if z > like(z, 0.0) else p * exp(z)
+
+
+@helper
+def _softplus(z, p):
+    return softplus(z)
+
+
+@helper
+def _softplus_derivative(z, a, p):
+    return sigmoid(z)
+
+
+class Activation(NamedTuple):
+    """One entry of the registry."""
+
+    name: str
+    forward: Any
+    derivative: Any
+    needs_z: bool
+
+
+REGISTRY = (
+    Activation("identity", _identity, _identity_derivative, needs_z=False),
+    Activation("relu", _relu, _relu_derivative, needs_z=False),
+    Activation("leaky_relu", _leaky_relu, _leaky_relu_derivative, needs_z=True),
+    Activation("sigmoid", _sigmoid, _sigmoid_derivative, needs_z=False),
+    Activation("tanh", _tanh, _tanh_derivative, needs_z=False),
+    Activation("gelu", _gelu, _gelu_derivative, needs_z=True),
+    Activation("silu", _silu, _silu_derivative, needs_z=True),
+    Activation("elu", _elu, _elu_derivative, needs_z=True),
+    Activation("softplus", _softplus, _softplus_derivative, needs_z=True),
+)
+
+CODES = {entry.name: code for code, entry in enumerate(REGISTRY)}
+IDENTITY = CODES["identity"]
+
+# Softmax couples the elements of a row, so its formulas stand apart from the elementwise registry.
+SOFTMAX = len(REGISTRY)
+CODES["softmax"] = SOFTMAX
+
+
+def needs_z(code: int) -> bool:
+    """Tell whether the derivative of activation ``code`` reads z, which then must be kept."""
+    return code != SOFTMAX and REGISTRY[code].needs_z
+
+
+def _forward_loop(formula: Any) -> Any:
+    @helper
+    def loop(p, z, a, n):
+        for j in range(n):
+            a[j] = formula(z[j], p)
+
+    return loop
+
+
+def _derivative_loop(formula: Any) -> Any:
+    @helper
+    def loop(p, z, a, delta, n):
+        for j in range(n):
+            delta[j] *= formula(z[j], a[j], p)
+
+    return loop
+
+
+def _forward_dispatch(code: int) -> Callable[..., Any]:
+    """Chain the registry's loops from ``code`` on, each compiled into its own straight loop."""
+    if code == len(REGISTRY):
+        return _softmax_row
+    loop, rest = _forward_loop(REGISTRY[code].forward), _forward_dispatch(code + 1)
+
+    @helper
+    def dispatch(wanted, p, z, a, n):
+        if wanted == code:
+            loop(p, z, a, n)
+        else:
+            rest(wanted, p, z, a, n)
+
+    return dispatch  # type: ignore[no-any-return]
+
+
+def _derivative_dispatch(code: int) -> Callable[..., Any]:
+    """Chain the registry's derivative loops from ``code`` on."""
+    if code == len(REGISTRY):
+        return _softmax_row_backward
+    loop, rest = _derivative_loop(REGISTRY[code].derivative), _derivative_dispatch(code + 1)
+
+    @helper
+    def dispatch(wanted, p, z, a, delta, n):
+        if wanted == code:
+            loop(p, z, a, delta, n)
+        else:
+            rest(wanted, p, z, a, delta, n)
+
+    return dispatch  # type: ignore[no-any-return]
+
+
+@helper
+def _softmax_row(wanted, p, z, a, n):
+    """Softmax of one row, shifted by its own maximum."""
+    largest = z[0]
+    for j in range(1, n):
+        largest = z[j] if z[j] > largest else largest
+    for j in range(n):
+        a[j] = exp(z[j] - largest)
+    total = like(largest, 0.0)
+    for j in range(n):
+        total += a[j]
+    for j in range(n):
+        a[j] = a[j] / total
+
+
+@helper
+def _softmax_row_backward(wanted, p, z, a, delta, n):
+    """Pull δ back through softmax: a ⊙ (δ - ⟨δ, a⟩), the whole Jacobian."""
+    inner = like(a[0], 0.0)
+    for j in range(n):
+        inner += delta[j] * a[j]
+    for j in range(n):
+        delta[j] = a[j] * (delta[j] - inner)
+
+
+activate_row = _forward_dispatch(0)
+"""activate_row(code, p, z, a, n): a[:n] = h(z[:n]). a may be z."""
+
+derive_row = _derivative_dispatch(0)
+"""derive_row(code, p, z, a, delta, n): delta[:n] *= h'(z[:n])."""
