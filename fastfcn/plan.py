@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from fastfcn_kernels import activations, drivers, gather, stages
 from fastfcn_kernels import table as t
+from fastfcn_kernels.matmul import matmul
 from fastfcn_kernels.simd import ALIGNMENT
 
 from fastfcn.threads import threads
@@ -103,6 +104,9 @@ class Workspace:
         self.table = np.full((len(stages_), t.COLUMNS), -1, np.int64)
         self.alphas = np.array([s.alpha for s in stages_], dtype)
         self.frame = np.zeros(t.FRAME_SIZE, np.int64)
+        self.frame[t.MATMUL] = matmul.address(dtype)
+        self.frame[t.ACTIVATE] = activations.activate.address(dtype)
+        self.frame[t.DERIVE] = activations.derive.address(dtype)
         size = 0
 
         def place(elements: int) -> int:

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import http.server
 import struct
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

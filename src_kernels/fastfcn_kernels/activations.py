@@ -12,7 +12,9 @@ buffer and its traffic.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fastfcn_kernels.compilation import helper
+from numba import carray
+
+from fastfcn_kernels.compilation import helper, native
 from fastfcn_kernels.elementary import (
     exp,
     expm1,
@@ -234,8 +236,46 @@ def _softmax_row_backward(wanted, p, z, a, delta, n):
         delta[j] = a[j] * (delta[j] - inner)
 
 
-activate_row = _forward_dispatch(0)
-"""activate_row(code, p, z, a, n): a[:n] = h(z[:n]). a may be z."""
+_activate_row = _forward_dispatch(0)
+_derive_row = _derivative_dispatch(0)
 
-derive_row = _derivative_dispatch(0)
-"""derive_row(code, p, z, a, delta, n): delta[:n] *= h'(z[:n])."""
+
+@native("nrppnnn")
+def activate(code, p, z, a, ld, n, rows):
+    """Activation of rows: a = h(z).
+
+    Parameters
+    ----------
+    code, p : int, real
+        Activation and its parameter.
+    z, a : pointer
+        (rows, n), row stride ld; a may be z                              [in], [out]
+    ld, n, rows : int
+        Row stride, features, rows.
+    """
+    z_rows = carray(z, (rows, ld))
+    a_rows = carray(a, (rows, ld))
+    for i in range(rows):
+        _activate_row(code, p, z_rows[i], a_rows[i], n)
+
+
+@native("nrpppnnn")
+def derive(code, p, z, a, delta, ld, n, rows):
+    """Derivative of the activation, put on the delta: δ ← δ ⊙ h'(z).
+
+    Parameters
+    ----------
+    code, p : int, real
+        Activation and its parameter.
+    z, a : pointer
+        (rows, n), row stride ld                                          [in]
+    delta : pointer
+        (rows, n), row stride ld                                          [in, out]
+    ld, n, rows : int
+        Row stride, features, rows.
+    """
+    z_rows = carray(z, (rows, ld))
+    a_rows = carray(a, (rows, ld))
+    delta_rows = carray(delta, (rows, ld))
+    for i in range(rows):
+        _derive_row(code, p, z_rows[i], a_rows[i], delta_rows[i], n)

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.ccallback import CFunc
+from numba.extending import intrinsic
 
 from fastfcn_kernels import simd
 
@@ -99,8 +105,63 @@ compiled: list[Any] = []
 
 
 def helper(function: Callable[..., Any]) -> Any:
-    """Compile a piece of kernels: it is built into its callers and cached with them."""
-    return numba.njit(error_model="numpy", nogil=True)(function)
+    """Compile a piece of kernels: it is built into its callers and cached with them.
+
+    Python never calls it, so it needs no wrappers: two more compiled copies of the same code.
+    """
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return numba.njit(error_model="numpy", nogil=True, **options)(function)
+
+
+class Native:
+    """A kernel over pointers and numbers that is compiled once for a precision.
+
+    What a helper is built into is compiled again with it, every time. Code of any size is better
+    compiled on its own and called through its address, which the layer table carries.
+
+    Parameters
+    ----------
+    function : callable
+        Returns nothing.
+    arguments : str
+        A letter for each argument: ``p`` a pointer to reals, ``r`` a real, ``n`` a count.
+    """
+
+    def __init__(self, function: Callable[..., Any], arguments: str) -> None:
+        self._function, self._arguments = function, arguments
+        self._compiled: dict[np.dtype[Any], CFunc] = {}
+
+    def address(self, dtype: np.dtype[Any]) -> int:
+        """Return the kernel's address for float32 or float64, compiled or loaded on first use."""
+        if dtype not in self._compiled:
+            real = numba.from_dtype(dtype)
+            kinds = {"p": types.CPointer(real), "r": real, "n": types.intp}
+            arguments = tuple(kinds[letter] for letter in self._arguments)
+            options = {"error_model": "numpy", "no_cpython_wrapper": True}
+            compiled_function = CFunc(self._function, (arguments, types.void), {}, options)
+            compiled_function._cache = _KernelCache(self._function)
+            compiled_function.compile()
+            self._compiled[dtype] = compiled_function
+        return int(self._compiled[dtype].address)
+
+
+def native(arguments: str) -> Callable[[Callable[..., Any]], Native]:
+    """Make a :class:`Native` of a function."""
+    return functools.partial(Native, arguments=arguments)
+
+
+@intrinsic
+def call(typingctx: Any, address: Any, arguments: Any) -> Any:
+    """Call a :class:`Native` by its address, with a tuple of what its letters say."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values = cgutils.unpack_tuple(builder, args[1])
+        function = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+        builder.call(builder.inttoptr(args[0], function.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(address, arguments), codegen
+
 
 
 def kernel(parallel: bool) -> Callable[[Callable[..., Any]], Any]:

@@ -106,7 +106,7 @@ def _transpose(stages, params, work, input_delta, thread, n_threads):
 
 
 @helper
-def _accumulate(stages, work, grads, batch, thread, n_threads):
+def _accumulate(stages, frame, work, grads, batch, thread, n_threads):
     """Add the gradients that fall to a thread to those already there."""
     for s in range(stages.shape[0]):
         stage = stages[s]
@@ -116,7 +116,7 @@ def _accumulate(stages, work, grads, batch, thread, n_threads):
                 ld = stage[t.LD]
                 gradient = matrix(grads, stage[t.WEIGHT] + k0 * ld, k1 - k0, ld)
                 start = pointer(gradient, 0, 0)
-                weight_gradient(stage, work, batch, start, ld, gradient, k0, k1)
+                weight_gradient(stage, frame, work, batch, start, ld, gradient, k0, k1)
                 if k0 == 0 and stage[t.BIAS] >= 0:
                     bias_gradient(stage, work, batch, grads[stage[t.BIAS] :][:ld])
 
@@ -139,7 +139,7 @@ def backward(stages, alphas, frame, params, work, grads, batch, input_delta, n_t
     if n_threads == 1:
         _transpose(stages, params, work, input_delta, 0, 1)
         delta_rows(stages, alphas, frame, work, input_delta, 0, batch)
-        _accumulate(stages, work, grads, batch, 0, 1)
+        _accumulate(stages, frame, work, grads, batch, 0, 1)
         return
     for thread in prange(n_threads):
         _transpose(stages, params, work, input_delta, thread, n_threads)
@@ -147,7 +147,7 @@ def backward(stages, alphas, frame, params, work, grads, batch, input_delta, n_t
         i0, i1 = share_of_rows(batch, thread, n_threads)
         delta_rows(stages, alphas, frame, work, input_delta, i0, i1)
     for thread in prange(n_threads):
-        _accumulate(stages, work, grads, batch, thread, n_threads)
+        _accumulate(stages, frame, work, grads, batch, thread, n_threads)
 
 
 @helper
@@ -170,7 +170,7 @@ def _update(stages, frame, params, velocity, hyper, work, batch, thread, n_threa
             for k in range(k0, k1, GRADIENT_ROWS):
                 rows = min(GRADIENT_ROWS, k1 - k)
                 gradient = matrix(work, scratch, rows, ld)
-                weight_gradient(stage, work, batch, zeros, 0, gradient, k, k + rows)
+                weight_gradient(stage, frame, work, batch, zeros, 0, gradient, k, k + rows)
                 at, state, size = stage[t.WEIGHT], stage[t.WEIGHT_VELOCITY], rows * ld
                 sgd_range(
                     hyper,

@@ -1,6 +1,6 @@
 """Matrix products by register tiles, and views into flat buffers."""
 
-from fastfcn_kernels.compilation import helper
+from fastfcn_kernels.compilation import helper, native
 from fastfcn_kernels.simd import TILE_ROWS, TILE_VECTORS, advance, lanes, tile
 
 
@@ -10,7 +10,7 @@ def matrix(buffer, offset, rows, ld):
     return buffer[offset : offset + rows * ld].reshape((rows, ld))
 
 
-@helper
+@native("pnpnpnnpnnnn")
 def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
     """Matrix product: c = start + a b.
 

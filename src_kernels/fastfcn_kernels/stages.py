@@ -6,9 +6,9 @@ two ranges, two parallel regions a training step.
 """
 
 from fastfcn_kernels import table as t
-from fastfcn_kernels.activations import IDENTITY, activate_row, derive_row
-from fastfcn_kernels.compilation import helper
-from fastfcn_kernels.matmul import clear_padding, matmul, matrix
+from fastfcn_kernels.activations import IDENTITY
+from fastfcn_kernels.compilation import call, helper
+from fastfcn_kernels.matmul import clear_padding, matrix
 from fastfcn_kernels.simd import TILE_ROWS, pointer
 
 GRADIENT_ROWS = 4 * TILE_ROWS
@@ -51,25 +51,28 @@ def forward_rows(stages, alphas, frame, params, work, i0, i1):
                 start = pointer(matrix(params, stage[t.BIAS], 1, ld), 0, 0)
             else:
                 start = pointer(matrix(work, frame[t.ZEROS], 1, ld), 0, 0)
-            matmul(
-                pointer(z, i0, 0),
-                ld,
-                start,
-                0,
-                pointer(x, i0, 0),
-                ld_in,
-                1,
-                pointer(weight, 0, 0),
-                ld,
-                rows,
-                ld,
-                stage[t.IN],
+            call(
+                frame[t.MATMUL],
+                (
+                    pointer(z, i0, 0),
+                    ld,
+                    start,
+                    0,
+                    pointer(x, i0, 0),
+                    ld_in,
+                    1,
+                    pointer(weight, 0, 0),
+                    ld,
+                    rows,
+                    ld,
+                    stage[t.IN],
+                ),
             )
             clear_padding(z, n, i0, i1)
         code = stage[t.ACTIVATION]
         if code != IDENTITY or stage[t.Z] != stage[t.A]:
-            for i in range(i0, i1):
-                activate_row(code, alphas[s], z[i], a[i], n)
+            at_z, at_a = pointer(z, i0, 0), pointer(a, i0, 0)
+            call(frame[t.ACTIVATE], (code, alphas[s], at_z, at_a, ld, n, rows))
 
 
 @helper
@@ -106,36 +109,39 @@ def delta_rows(stages, alphas, frame, work, input_delta, i0, i1):
         if code != IDENTITY:
             z = matrix(work, stage[t.Z], i1, ld)
             a = matrix(work, stage[t.A], i1, ld)
-            for i in range(i0, i1):
-                derive_row(code, alphas[s], z[i], a[i], delta[i], n)
+            at_z, at_a, at_delta = pointer(z, i0, 0), pointer(a, i0, 0), pointer(delta, i0, 0)
+            call(frame[t.DERIVE], (code, alphas[s], at_z, at_a, at_delta, ld, n, rows))
         if stage[t.LINEAR] == 1 and (s > 0 or input_delta):
             before = matrix(work, stage[t.INPUT_DELTA], i1, ld_in)
             transposed = matrix(work, stage[t.TRANSPOSE], n, ld_in)
-            matmul(
-                pointer(before, i0, 0),
-                ld_in,
-                pointer(matrix(work, frame[t.ZEROS], 1, ld_in), 0, 0),
-                0,
-                pointer(delta, i0, 0),
-                ld,
-                1,
-                pointer(transposed, 0, 0),
-                ld_in,
-                rows,
-                ld_in,
-                n,
+            call(
+                frame[t.MATMUL],
+                (
+                    pointer(before, i0, 0),
+                    ld_in,
+                    pointer(matrix(work, frame[t.ZEROS], 1, ld_in), 0, 0),
+                    0,
+                    pointer(delta, i0, 0),
+                    ld,
+                    1,
+                    pointer(transposed, 0, 0),
+                    ld_in,
+                    rows,
+                    ld_in,
+                    n,
+                ),
             )
             clear_padding(before, stage[t.IN], i0, i1)
 
 
 @helper
-def weight_gradient(stage, work, batch, start, lds, gradient, k0, k1):
+def weight_gradient(stage, frame, work, batch, start, lds, gradient, k0, k1):
     """Rows k0:k1 of a weight gradient: dW = start + aᵀ δ.
 
     Parameters
     ----------
-    stage : int64 (COLUMNS,)
-        One row of the layer table                                        [in]
+    stage, frame : int64 (COLUMNS,), int64 (FRAME_SIZE,)
+        One row of the layer table, the shared offsets                    [in]
     work : real
         Workspace with the stage's input and delta                        [in]
     batch : int
@@ -158,19 +164,22 @@ def weight_gradient(stage, work, batch, start, lds, gradient, k0, k1):
     ld, ld_in = stage[t.LD], stage[t.LD_IN]
     x = matrix(work, stage[t.INPUT], batch, ld_in)
     delta = matrix(work, stage[t.DELTA], batch, ld)
-    matmul(
-        pointer(gradient, 0, 0),
-        ld,
-        start,
-        lds,
-        pointer(x, 0, k0),
-        1,
-        ld_in,
-        pointer(delta, 0, 0),
-        ld,
-        k1 - k0,
-        ld,
-        batch,
+    call(
+        frame[t.MATMUL],
+        (
+            pointer(gradient, 0, 0),
+            ld,
+            start,
+            lds,
+            pointer(x, 0, k0),
+            1,
+            ld_in,
+            pointer(delta, 0, 0),
+            ld,
+            k1 - k0,
+            ld,
+            batch,
+        ),
     )
     clear_padding(gradient, stage[t.OUT], 0, k1 - k0)
 

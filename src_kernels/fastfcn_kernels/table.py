@@ -46,4 +46,10 @@ SCRATCH = 1
 """First thread's gradient rows in the workspace."""
 SCRATCH_SIZE = 2
 """Elements of gradient rows a thread has."""
-FRAME_SIZE = 3
+MATMUL = 3
+"""Address of the compiled matrix product."""
+ACTIVATE = 4
+"""Address of the compiled activations."""
+DERIVE = 5
+"""Address of the compiled derivatives of activations."""
+FRAME_SIZE = 6

@@ -2,11 +2,11 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from image_files import Mirror
 
 from fastfcn import datasets
 from fastfcn.datasets import Dataset, DatasetUnavailable
 from fastfcn.datasets.download import Source, TorchvisionBroken
+from image_files import Mirror
 
 
 def without_torchvision() -> None:

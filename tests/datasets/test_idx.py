@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_files import idx_bytes
 
 from fastfcn.datasets import IDXError, read_images, read_labels
+from image_files import idx_bytes
 
 IMAGES = np.arange(3 * 4 * 5).reshape(3, 4, 5)
 LABELS = np.array([7, 0, 255])

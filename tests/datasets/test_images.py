@@ -4,10 +4,10 @@ import sys
 
 import numpy as np
 import pytest
-from image_files import idx_bytes, small_files, write_files
 
 from fastfcn import datasets
 from fastfcn.datasets import DatasetUnavailable, IDXError, images
+from image_files import idx_bytes, small_files, write_files
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
