@@ -41,23 +41,15 @@ class _Finite(click.FloatRange):
         return number
 
 
-class _LayerSizes(click.ParamType):
-    """Sizes of hidden layers, separated by spaces or commas."""
-
-    name = "sizes"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        if not isinstance(value, str):
-            return tuple(value)
-        words = [word for word in re.split(r"[,\s]+", value) if word]
-        for word in words:
-            if not re.fullmatch(r"\+?0*[1-9][0-9]*", word):
-                self.fail(f"{word!r} is not a whole number above 0.", param, ctx)
-        if not words:
-            self.fail("give the size of at least one hidden layer.", param, ctx)
-        return tuple(int(word) for word in words)
+def _sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+    """Read sizes of hidden layers, separated by spaces or commas."""
+    words = [word for word in re.split(r"[,\s]+", value) if word]
+    for word in words:
+        if not re.fullmatch(r"0*[1-9][0-9]*", word, re.ASCII):
+            raise click.BadParameter(f"{word!r} is not a whole number above 0.", ctx, param)
+    if not words:
+        raise click.BadParameter("give the size of at least one hidden layer.", ctx, param)
+    return tuple(int(word) for word in words)
 
 
 class _TrainCommand(click.Command):
@@ -137,10 +129,11 @@ def main() -> None:
 )
 @click.option(
     "--layers",
-    type=_LayerSizes(),
-    default=(256, 128),
+    callback=_sizes,
+    default="256 128",
+    show_default=True,
     metavar="SIZE...",
-    help="Sizes of the hidden layers. [default: 256 128]",
+    help="Sizes of the hidden layers.",
 )
 @click.option(
     "--activation",
@@ -383,7 +376,6 @@ def _fit(options: _Options, data: _Data, architecture: runs.Architecture) -> _Ru
         nesterov=options.nesterov,
         weight_decay=options.weight_decay,
     )
-    affine = {"scale": data.scale, "shift": _SHIFT}
     x_train, y_train, x_test, y_test = data.arrays
     # The last whole epoch, for Ctrl-C: the model that is kept is the one the history's last row
     # is about, not one some steps further.
@@ -408,7 +400,8 @@ def _fit(options: _Options, data: _Data, architecture: runs.Architecture) -> _Ru
             n_threads=options.threads,
             progress=options.progress,
             callback=remember,
-            **affine,
+            scale=data.scale,
+            shift=_SHIFT,
         )
     except KeyboardInterrupt:
         if not done:
@@ -419,7 +412,9 @@ def _fit(options: _Options, data: _Data, architecture: runs.Architecture) -> _Ru
         net.load_state_dict(done["state"])
     around = time.perf_counter() - began - history.compile_seconds - sum(history.seconds)
     on_train, on_test = (
-        evaluate(net, x, y, loss=criterion, n_threads=options.threads, **affine)
+        evaluate(
+            net, x, y, loss=criterion, scale=data.scale, shift=_SHIFT, n_threads=options.threads
+        )
         for x, y in ((x_train, y_train), (x_test, y_test))
     )
     return _Run(net, history, on_train, on_test, max(around, 0.0), interrupted)

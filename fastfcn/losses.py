@@ -7,10 +7,10 @@ Value and gradient always belong to one reduction: ``grad`` is the gradient of w
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from fastfcn_kernels import losses as kernels
 
 from fastfcn.plan import Array
 from fastfcn.validation import as_matrix, as_real
+from fastfcn_kernels import losses as kernels
 
 _REDUCTIONS = ("mean", "sum", "none")
 

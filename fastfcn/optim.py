@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from fastfcn_kernels import sgd
 
 from fastfcn.nn.parameter import Parameter
 from fastfcn.plan import Array, aligned_zeros
 from fastfcn.threads import threads
 from fastfcn.validation import as_real
+from fastfcn_kernels import sgd
 
 
 class SGD:
@@ -171,7 +171,11 @@ class SGD:
                 f"velocity must have shapes {[velocity.shape for velocity in own]}, got {shapes}"
             )
         other = SGD(
-            self.parameters, state["lr"], state["momentum"], state["nesterov"], state["weight_decay"]
+            self.parameters,
+            state["lr"],
+            state["momentum"],
+            state["nesterov"],
+            state["weight_decay"],
         )
         self.lr, self.momentum = other.lr, other.momentum
         self.nesterov, self.weight_decay = other.nesterov, other.weight_decay

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from fastfcn.threads import threads
 from fastfcn_kernels import activations, drivers, gather, stages
 from fastfcn_kernels import table as t
 from fastfcn_kernels.matmul import matmul
 from fastfcn_kernels.simd import ALIGNMENT
-
-from fastfcn.threads import threads
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -114,7 +114,9 @@ class Workspace:
             offset, size = size, size + elements
             return offset
 
-        widths = [padded(w, dtype) for w in (stages_[0].in_features, *(s.out_features for s in stages_))]
+        widths = [
+            padded(w, dtype) for w in (stages_[0].in_features, *(s.out_features for s in stages_))
+        ]
         self.frame[t.ZEROS] = place(max(widths))
         input_at = place(rows * widths[0])
         input_delta = place(rows * widths[0]) if backward else -1

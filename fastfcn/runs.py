@@ -51,7 +51,7 @@ class Architecture(NamedTuple):
     --------
     >>> architecture = Architecture((784, 256, 128, 10))
     >>> architecture.parameters, architecture.flops_per_sample
-    (235146, 1008640)
+    (235146, 1007104)
     """
 
     sizes: tuple[int, ...]
@@ -118,7 +118,7 @@ def save_model(
     scale, shift : float
         What the network's input went through in training: x·scale + shift.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     import fastfcn
 
@@ -133,7 +133,8 @@ def save_model(
         # PyTorch's are transposed: said here for whoever reads the file with other tools.
         "weight_shape": "in_features, out_features",
     }
-    save_file(net.state_dict(), os.fspath(path), metadata=metadata)
+    # Not save_file: its files are the user's alone to read, whatever the umask.
+    Path(path).write_bytes(save(net.state_dict(), metadata=metadata))
 
 
 def load_model(path: str | os.PathLike[str]) -> SavedModel:

@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from fastfcn_kernels import drivers
-from fastfcn_kernels import table as t
-from fastfcn_kernels.losses import CROSS_ENTROPY, NLL
 
 from fastfcn.losses import Loss, Targets
 from fastfcn.nn.containers import Module, Sequential
@@ -17,6 +14,9 @@ from fastfcn.optim import SGD
 from fastfcn.plan import Array, Plan, Source, Stage, Workspace, flops_per_row, source
 from fastfcn.threads import check_threads, threads
 from fastfcn.validation import as_int, as_matrix, as_real, check_finite
+from fastfcn_kernels import drivers
+from fastfcn_kernels import table as t
+from fastfcn_kernels.losses import CROSS_ENTROPY, NLL
 
 SLICE_SECONDS = 0.03
 """How long a kernel runs before it returns to Python, for Ctrl-C and the progress bar."""
@@ -105,7 +105,9 @@ def batch_order(seed: int, epoch: int, n: int, shuffle: bool = True) -> Array:
     """
     if not shuffle:
         return np.arange(n)
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch]))).permutation(n)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch]))).permutation(
+        n
+    )
 
 
 def fit(
@@ -450,7 +452,11 @@ class _Progress:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=epochs * samples, unit=" samples", unit_scale=True, leave=False, file=sys.stderr
+                total=epochs * samples,
+                unit=" samples",
+                unit_scale=True,
+                leave=False,
+                file=sys.stderr,
             )
 
     def __enter__(self) -> "_Progress":
@@ -474,7 +480,10 @@ class _Progress:
         if not self._wanted:
             return
         width = len(str(self._epochs))
-        parts = [f"epoch {history.epoch[-1]:{width}d}/{self._epochs}", f"loss {history.loss[-1]:.4f}"]
+        parts = [
+            f"epoch {history.epoch[-1]:{width}d}/{self._epochs}",
+            f"loss {history.loss[-1]:.4f}",
+        ]
         for name, values in [
             ("accuracy", history.accuracy),
             ("val loss", history.val_loss),
@@ -497,7 +506,9 @@ def _plan_of(net: Module, loss: Loss | None) -> Plan:
     plan = net.plan()
     if loss is not None:
         if not isinstance(loss, Loss):
-            raise TypeError(f"loss must be a loss of fastfcn.losses, got {loss!r}; make one with ()")
+            raise TypeError(
+                f"loss must be a loss of fastfcn.losses, got {loss!r}; make one with ()"
+            )
         loss.check_network(type(net.layers[-1]).__name__, plan.stages[-1].out_features)
     return plan
 
@@ -594,5 +605,3 @@ def _with_last(plan: Plan, activation: str) -> Plan:
     features = plan.stages[-1].out_features
     last = Stage(features, features, activation=CODES[activation])
     return Plan((*plan.stages, last), plan.values, plan.grads, plan.dtype)
-
-

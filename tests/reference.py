@@ -200,9 +200,7 @@ def one_hot(labels, k: int) -> Array:
     return (labels[:, None] == np.arange(k)).astype(np.float64)
 
 
-def cross_entropy(
-    z, target, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"
-):
+def cross_entropy(z, target, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
     """Softmax cross-entropy of logits with class indices (n,) or probabilities (n, K)."""
     z, target = f64(z), np.asarray(target)
     n, k = z.shape
@@ -315,9 +313,7 @@ def network_backward(layers, activations, inputs, zs, delta):
     """Return [(dW, db), ...] and the gradient of the network's input."""
     g = f64(delta)
     grads = []
-    for (w, b), name, a, z in reversed(
-        list(zip(layers, activations, inputs, zs, strict=True))
-    ):
+    for (w, b), name, a, z in reversed(list(zip(layers, activations, inputs, zs, strict=True))):
         g, dw, db = linear_backward(a, w, activation_vjp(name, z, g))
         grads.append((dw, None if b is None else db))
     return grads[::-1], g

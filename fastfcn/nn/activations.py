@@ -3,11 +3,11 @@
 from typing import Any, ClassVar
 
 import numpy as np
-from fastfcn_kernels.activations import CODES
 
 from fastfcn.nn.layer import Layer
 from fastfcn.plan import Array, Plan, Stage
 from fastfcn.validation import as_real
+from fastfcn_kernels.activations import CODES
 
 
 class Activation(Layer):

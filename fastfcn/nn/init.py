@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Float64Array: TypeAlias = npt.NDArray[np.float64]
-Initialiser: TypeAlias = Callable[
-    [np.random.Generator, tuple[int, ...], int, int], Float64Array
-]
+Initialiser: TypeAlias = Callable[[np.random.Generator, tuple[int, ...], int, int], Float64Array]
 
 
 @dataclass(frozen=True)

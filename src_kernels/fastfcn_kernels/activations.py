@@ -164,8 +164,12 @@ def needs_z(code: int) -> bool:
 def _forward_loop(formula: Any) -> Any:
     @helper
     def loop(p, z, a, n):
+        # First copied, then worked on in place: where a is z, as it mostly is, a loop from one to
+        # the other would fail the compiler's overlap check and run one element at a time.
         for j in range(n):
-            a[j] = formula(z[j], p)
+            a[j] = z[j]
+        for j in range(n):
+            a[j] = formula(a[j], p)
 
     return loop
 

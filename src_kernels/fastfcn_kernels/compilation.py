@@ -163,7 +163,6 @@ def call(typingctx: Any, address: Any, arguments: Any) -> Any:
     return types.void(address, arguments), codegen
 
 
-
 def kernel(parallel: bool) -> Callable[[Callable[..., Any]], Any]:
     """Compile a kernel that Python calls: lazily, without the GIL, and kept on disk.
 

@@ -13,7 +13,7 @@ from fastfcn_kernels.gather import gather_row
 from fastfcn_kernels.losses import is_hit, loss_row, normaliser, takes_labels
 from fastfcn_kernels.matmul import matrix
 from fastfcn_kernels.sgd import sgd_range
-from fastfcn_kernels.simd import pointer
+from fastfcn_kernels.simd import default_fp_mode, pointer, restore_fp_mode
 from fastfcn_kernels.stages import (
     GRADIENT_ROWS,
     bias_gradient,
@@ -29,12 +29,14 @@ from fastfcn_kernels.stages import (
 @helper
 def _enter_rows(stages, alphas, frame, params, work, source, affine, order, first, i0, i1):
     """Gather rows i0:i1 of a batch that begins at ``first`` and take them through the network."""
+    mode = default_fp_mode()
     n, ld = stages[0, t.IN], stages[0, t.LD_IN]
     x = matrix(work, stages[0, t.INPUT], i1, ld)
     for i in range(i0, i1):
         sample = order[first + i] if order.size else first + i
         gather_row(source, sample, x[i], n, affine[0], affine[1])
     forward_rows(stages, alphas, frame, params, work, i0, i1)
+    restore_fp_mode(mode)
 
 
 @kernel(parallel=True)
@@ -106,8 +108,17 @@ def _transpose(stages, params, work, input_delta, thread, n_threads):
 
 
 @helper
+def _delta_rows(stages, alphas, frame, work, input_delta, i0, i1):
+    """Delta recursion for rows i0:i1, in the default floating-point mode."""
+    mode = default_fp_mode()
+    delta_rows(stages, alphas, frame, work, input_delta, i0, i1)
+    restore_fp_mode(mode)
+
+
+@helper
 def _accumulate(stages, frame, work, grads, batch, thread, n_threads):
     """Add the gradients that fall to a thread to those already there."""
+    mode = default_fp_mode()
     for s in range(stages.shape[0]):
         stage = stages[s]
         if stage[t.LINEAR] == 1:
@@ -119,6 +130,7 @@ def _accumulate(stages, frame, work, grads, batch, thread, n_threads):
                 weight_gradient(stage, frame, work, batch, start, ld, gradient, k0, k1)
                 if k0 == 0 and stage[t.BIAS] >= 0:
                     bias_gradient(stage, work, batch, grads[stage[t.BIAS] :][:ld])
+    restore_fp_mode(mode)
 
 
 @kernel(parallel=True)
@@ -138,14 +150,14 @@ def backward(stages, alphas, frame, params, work, grads, batch, input_delta, n_t
     """
     if n_threads == 1:
         _transpose(stages, params, work, input_delta, 0, 1)
-        delta_rows(stages, alphas, frame, work, input_delta, 0, batch)
+        _delta_rows(stages, alphas, frame, work, input_delta, 0, batch)
         _accumulate(stages, frame, work, grads, batch, 0, 1)
         return
     for thread in prange(n_threads):
         _transpose(stages, params, work, input_delta, thread, n_threads)
     for thread in prange(n_threads):
         i0, i1 = share_of_rows(batch, thread, n_threads)
-        delta_rows(stages, alphas, frame, work, input_delta, i0, i1)
+        _delta_rows(stages, alphas, frame, work, input_delta, i0, i1)
     for thread in prange(n_threads):
         _accumulate(stages, frame, work, grads, batch, thread, n_threads)
 
@@ -156,6 +168,7 @@ def _update(stages, frame, params, velocity, hyper, work, batch, thread, n_threa
 
     A few rows of a gradient at a time, in the thread's scratch: they never leave its cache.
     """
+    mode = default_fp_mode()
     for s in range(stages.shape[0]):
         stage = stages[s]
         if stage[t.LINEAR] == 0:
@@ -190,6 +203,7 @@ def _update(stages, frame, params, velocity, hyper, work, batch, thread, n_threa
                 gradient_row,
                 velocity[stage[t.BIAS_VELOCITY] :][:ld],
             )
+    restore_fp_mode(mode)
 
 
 @helper
@@ -215,6 +229,7 @@ def _learn_rows(
     i1,
 ):
     """Rows i0:i1 of a batch: gather, forward, loss, deltas."""
+    mode = default_fp_mode()
     _enter_rows(stages, alphas, frame, params, work, source, affine, order, first, i0, i1)
     last = stages[stages.shape[0] - 1]
     n, ld = last[t.OUT], last[t.LD]
@@ -231,6 +246,7 @@ def _learn_rows(
         if with_labels:
             hits[first + i] = is_hit(a[i], n, label)
     delta_rows(stages, alphas, frame, work, False, i0, i1)
+    restore_fp_mode(mode)
 
 
 @kernel(parallel=True)
@@ -343,6 +359,4 @@ def train(
                     i1,
                 )
             for thread in prange(n_threads):
-                _update(
-                    stages, frame, params, velocity, hyper, work, count, thread, n_threads
-                )
+                _update(stages, frame, params, velocity, hyper, work, count, thread, n_threads)

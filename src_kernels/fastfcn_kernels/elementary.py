@@ -45,7 +45,9 @@ def _power_of_two(typingctx: Any, n: Any, x: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         width = ir.IntType(bits)
-        exponent = builder.add(context.cast(builder, args[0], n, types.Integer.from_bitwidth(bits, True)), width(bias))
+        exponent = builder.add(
+            context.cast(builder, args[0], n, types.Integer.from_bitwidth(bits, True)), width(bias)
+        )
         return builder.bitcast(builder.shl(exponent, width(mantissa)), args[1].type)
 
     return x(n, x), codegen
@@ -94,7 +96,12 @@ def _reduce_and_sum_typed(x):
     if x == types.float32:
         magic, high, low, series = 12582912.0, 0.693359375, -2.12194440054690583e-4, _series_32
     elif x == types.float64:
-        magic, high, low, series = 6755399441055744.0, 0.693147180369123816490, 1.90821492927058770002e-10, _series_64
+        magic, high, low, series = (
+            6755399441055744.0,
+            0.693147180369123816490,
+            1.90821492927058770002e-10,
+            _series_64,
+        )
     else:
         raise TypingError("float32 or float64 expected")
     log2_e = math.log2(math.e)

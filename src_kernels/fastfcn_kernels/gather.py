@@ -23,15 +23,18 @@ ADDRESS, ROW_STRIDE, COLUMN_STRIDE, TYPE = 0, 1, 2, 3
 
 def _reader(stored: Any) -> Any:
     @intrinsic
-    def read(typingctx: Any, address: Any) -> Any:
+    def read(typingctx: Any, address: Any, element: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             kind = context.get_value_type(stored)
-            at = builder.inttoptr(args[0], ir.PointerType(kind))
-            value = builder.load(at, typ=kind)
+            base = builder.inttoptr(args[0], ir.PointerType(kind))
+            value = builder.load(builder.gep(base, [args[1]]), typ=kind)
             value.align = 1  # a view into a record array may lie at any address
+            # Data does not change while it is trained on, so no store can alias it: without this
+            # promise the loop would not be vectorised.
+            value.set_metadata("invariant.load", builder.module.add_metadata([]))
             return value
 
-        return stored(types.int64), codegen
+        return stored(types.int64, types.intp), codegen
 
     return read
 
@@ -46,10 +49,10 @@ def _converter(read: Any, size: int) -> Any:
     def convert(row, address, stride, n, scale, shift):
         if stride == size:  # a constant stride lets the compiler vectorise
             for j in range(n):
-                row[j] = like(scale, read(address + j * size)) * scale + shift
+                row[j] = like(scale, read(address, j)) * scale + shift
         else:
             for j in range(n):
-                row[j] = like(scale, read(address + j * stride)) * scale + shift
+                row[j] = like(scale, read(address + j * stride, 0)) * scale + shift
 
     return convert
 

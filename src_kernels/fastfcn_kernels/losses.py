@@ -8,6 +8,7 @@ import math
 
 from fastfcn_kernels.compilation import helper, kernel
 from fastfcn_kernels.elementary import exp, sigmoid
+from fastfcn_kernels.simd import default_fp_mode, restore_fp_mode
 
 CROSS_ENTROPY, CROSS_ENTROPY_PROBABILITIES, NLL, BCE, BCE_WITH_LOGITS, MSE = range(6)
 """Codes of the losses; the first and third take class indices, the others float targets."""
@@ -55,11 +56,21 @@ def normaliser(loss, weight, labels, order, first, batch, n):
 
 
 @helper
-def _target(loss, smoothing, weight, label, target, j, n):
+def _target(loss, smoothing, weight, label, target, j, spread):
     """Return how much of class j's negative log-probability the row's loss holds."""
     share = (1.0 if j == label else 0.0) if label >= 0 else float(target[j])
-    share = (1.0 - smoothing) * share + smoothing / n
+    share = (1.0 - smoothing) * share + spread
     return weight[j] * share if weight.size else share
+
+
+@helper
+def _shifted_exp(z, largest):
+    """e^(z - largest), with the rounding of the difference, which e^ amplifies, put back."""
+    difference = z - largest
+    back = difference - z
+    error = (z - (difference - back)) - (largest + back)
+    e = exp(difference)
+    return e + e * error if error == error else e  # not a number where z is infinite
 
 
 @helper
@@ -67,8 +78,8 @@ def _cross_entropy_row(loss, smoothing, weight, out, n, label, target, factor, d
     """Softmax cross-entropy of one row of logits: Σ tⱼ·(-log pⱼ), δ = p·Σt - t.
 
     With the row's largest logit m at k and s = Σ_{j≠k} e^(zⱼ-m), log Σ e^zⱼ = m + log1p(s): no
-    cancellation where the loss is nearly zero. Rounding of zⱼ - m, which e^ would amplify, is
-    recovered and put back; s is summed with compensation.
+    cancellation where the loss is nearly zero. s is summed with compensation. delta keeps the
+    exponentials in between.
     """
     k = 0
     for j in range(1, n):
@@ -78,38 +89,30 @@ def _cross_entropy_row(loss, smoothing, weight, out, n, label, target, factor, d
     s = 0.0
     lost = 0.0
     for j in range(n):
+        delta[j] = _shifted_exp(float(out[j]), largest)
+    for j in range(n):
         if j != k:
-            z = float(out[j])
-            difference = z - largest
-            back = difference - z
-            error = (z - (difference - back)) - (largest + back)
-            e = exp(difference)
-            if error == error:  # not a number where z is infinite
-                e += e * error
-            term = e - lost
+            term = float(delta[j]) - lost
             total = s + term
             lost = (total - s) - term
-            s = total if total == total else s + e
-            if lost != lost:
-                lost = 0.0
+            s = total
     log_rest = math.log1p(s)
     whole = 1.0 + s
+    spread = smoothing / n
     value = 0.0
     targets = 0.0
     for j in range(n):
-        share = _target(loss, smoothing, weight, label, target, j, n)
+        share = _target(loss, smoothing, weight, label, target, j, spread)
         targets += share
         if share != 0.0:  # a class without weight may have log-probability -inf
             value += share * ((largest - float(out[j])) + log_rest)
-    if largest != largest:
-        value = largest
+    scale = targets / whole
     for j in range(n):
-        share = _target(loss, smoothing, weight, label, target, j, n)
+        share = _target(loss, smoothing, weight, label, target, j, spread)
         if j == k:
-            gradient = (targets - share) - targets * (s / whole)
+            delta[j] = ((targets - share) - scale * s) * factor
         else:
-            gradient = targets * (exp(float(out[j]) - largest) / whole) - share
-        delta[j] = gradient * factor
+            delta[j] = (scale * float(delta[j]) - share) * factor
     return value
 
 
@@ -232,6 +235,7 @@ def loss_and_delta(loss, smoothing, weight, out, labels, targets, values, delta)
     float
         What the sum of values is divided by.
     """
+    mode = default_fp_mode()
     batch, n = out.shape
     order = labels[:0]
     divisor = normaliser(loss, weight, labels, order, 0, batch, n)
@@ -241,4 +245,5 @@ def loss_and_delta(loss, smoothing, weight, out, labels, targets, values, delta)
         values[i] = loss_row(
             loss, smoothing, weight, out[i], n, label, target, 1.0 / divisor, delta[i]
         )
+    restore_fp_mode(mode)
     return divisor

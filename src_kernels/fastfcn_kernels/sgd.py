@@ -4,6 +4,7 @@ from numba import prange
 
 from fastfcn_kernels.compilation import helper, kernel
 from fastfcn_kernels.elementary import like
+from fastfcn_kernels.simd import default_fp_mode, restore_fp_mode
 from fastfcn_kernels.stages import share_of_rows
 
 # The hyperparameters: one vector in the parameters' precision.
@@ -50,13 +51,21 @@ def sgd_range(hyper, theta, gradient, velocity):
             theta[j] += momentum * v - lr * g
 
 
+@helper
+def _share(hyper, theta, gradient, velocity, j0, j1):
+    """Update elements j0:j1, in the default floating-point mode."""
+    mode = default_fp_mode()
+    sgd_range(hyper, theta[j0:j1], gradient[j0:j1], velocity[j0:j1])
+    restore_fp_mode(mode)
+
+
 @kernel(parallel=True)
 def sgd_step(hyper, theta, gradient, velocity, n_threads):
     """Momentum update of a stretch of flat buffers; see :func:`sgd_range`."""
     n = theta.size
     if n_threads == 1:
-        sgd_range(hyper, theta, gradient, velocity)
+        _share(hyper, theta, gradient, velocity, 0, n)
         return
     for thread in prange(n_threads):
         j0, j1 = share_of_rows(n, thread, n_threads)
-        sgd_range(hyper, theta[j0:j1], gradient[j0:j1], velocity[j0:j1])
+        _share(hyper, theta, gradient, velocity, j0, j1)

@@ -4,6 +4,7 @@ Everything above works on rows padded to :data:`ALIGNMENT` bytes, a multiple of 
 so a layout does not depend on the machine and no kernel has remainder columns.
 """
 
+import platform
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -65,6 +66,74 @@ def fma(typingctx: Any, x: Any, y: Any, z: Any) -> Any:
     return x(x, x, x), codegen
 
 
+_FP_CONTROL = {"x86_64": 0x1F80, "AMD64": 0x1F80, "aarch64": 0, "arm64": 0}
+"""Default of the control register: nearest rounding, subnormals kept, no exception trapped."""
+
+
+def _control_register(builder: Any) -> tuple[Any, Any]:
+    """Return functions that emit a read and a write of the floating-point control register."""
+    if platform.machine() in ("x86_64", "AMD64"):
+        byte_pointer = ir.IntType(8).as_pointer()
+        access = ir.FunctionType(ir.VoidType(), [byte_pointer])
+        module = builder.module
+        store = cgutils.get_or_insert_function(module, access, "llvm.x86.sse.stmxcsr")
+        load = cgutils.get_or_insert_function(module, access, "llvm.x86.sse.ldmxcsr")
+
+        def read() -> Any:
+            slot = cgutils.alloca_once(builder, ir.IntType(32))
+            builder.call(store, [builder.bitcast(slot, byte_pointer)])
+            return builder.zext(builder.load(slot, typ=ir.IntType(32)), ir.IntType(64))
+
+        def write(value: Any) -> None:
+            slot = cgutils.alloca_once(builder, ir.IntType(32))
+            builder.store(builder.trunc(value, ir.IntType(32)), slot)
+            builder.call(load, [builder.bitcast(slot, byte_pointer)])
+
+        return read, write
+    word = ir.IntType(64)
+
+    def read_arm() -> Any:
+        return builder.asm(ir.FunctionType(word, []), "mrs $0, fpcr", "=r", [], True)
+
+    def write_arm(value: Any) -> None:
+        builder.asm(ir.FunctionType(ir.VoidType(), [word]), "msr fpcr, $0", "r", [value], True)
+
+    return read_arm, write_arm
+
+
+@intrinsic
+def default_fp_mode(typingctx: Any) -> Any:
+    """Set this thread's floating-point mode to IEEE's default; return what it was.
+
+    Other libraries set a thread to flush subnormals (torch.set_flush_denormal does), and a thread
+    of a pool may differ from its caller: results would depend on both.
+    """
+    default = _FP_CONTROL.get(platform.machine())
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if default is None:  # a register we do not know is left alone
+            return context.get_constant(types.int64, 0)
+        read, write = _control_register(builder)
+        before = read()
+        write(ir.IntType(64)(default))
+        return before
+
+    return types.int64(), codegen
+
+
+@intrinsic
+def restore_fp_mode(typingctx: Any, mode: Any) -> Any:
+    """Give this thread the mode back that :func:`default_fp_mode` returned."""
+    known = platform.machine() in _FP_CONTROL
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if known:
+            _control_register(builder)[1](args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
 @intrinsic
 def pointer(typingctx: Any, array: Any, i: Any, j: Any) -> Any:
     """Return the address of ``array[i, j]`` of a matrix with contiguous rows."""
@@ -115,9 +184,7 @@ def _emit_tile(builder: Any, element: Any, rows: int, vectors: int, args: Any) -
         value.align = size
         return value
 
-    starts = [
-        load(vector_at(start, index(r), lds, v)) for r in range(rows) for v in range(vectors)
-    ]
+    starts = [load(vector_at(start, index(r), lds, v)) for r in range(rows) for v in range(vectors)]
     row_of_a = [builder.gep(a, [builder.mul(index(r), rsa)]) for r in range(rows)]
     fma_vector = _fmuladd(builder, vector, f"v{lanes}f{8 * size}")
 

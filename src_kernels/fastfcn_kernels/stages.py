@@ -240,5 +240,3 @@ def _feature_at(stage, area):
 def share_of_rows(n, thread, n_threads):
     """Return the rows i0, i1 of n that fall to a thread."""
     return n * thread // n_threads, n * (thread + 1) // n_threads
-
-

@@ -2,9 +2,9 @@ import math
 
 import numpy as np
 import pytest
+
 import reference
 from api.checks import ACTIVATIONS, DTYPES, ELEMENTWISE
-
 from fastfcn import nn
 
 VALUES = np.concatenate(

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-import reference
-from api.checks import BATCHES, DTYPES, WIDTHS, same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import reference
+from api.checks import BATCHES, DTYPES, WIDTHS, same_bits
 from fastfcn import nn
 
 
