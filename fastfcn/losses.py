@@ -67,7 +67,8 @@ class Loss:
         dtype = np.dtype(np.float64 if out.dtype == np.float64 else np.float32)
         out = np.ascontiguousarray(out, dtype)
         self.check_output(out)
-        targets = self.targets(target, *out.shape, dtype)
+        n, outputs = out.shape
+        targets = self.targets(target, n, outputs, dtype)
         rows, values = out, targets.values
         if self.elementwise:  # each element a row of its own
             rows, values = out.reshape(-1, 1), targets.values.reshape(-1, 1)
@@ -181,8 +182,8 @@ class CrossEntropyLoss(_ClassLoss):
 
     Notes
     -----
-    ``output`` are logits, ``target`` class indices (n,), one-hot rows or probabilities (n, K). δ = p -
-    y, over the batch for a mean. Formulas as in reference 000, section 2.4, and PyTorch.
+    ``output`` are logits, ``target`` class indices (n,), one-hot rows or probabilities (n, K).
+    δ = p - y, over the batch for a mean. Formulas as in reference 000, section 2.4, and PyTorch.
 
     Examples
     --------
@@ -289,8 +290,8 @@ class BCELoss(_BinaryLoss):
 
     Notes
     -----
-    As PyTorch's: logarithms are no less than -100, and the gradient (p - y) / (p (1 - p)) divides by
-    no less than 1e-12. On logits :class:`BCEWithLogitsLoss` needs neither.
+    As PyTorch's: logarithms are no less than -100, and the gradient (p - y) / (p (1 - p)) divides
+    by no less than 1e-12. On logits :class:`BCEWithLogitsLoss` needs neither.
 
     Examples
     --------

@@ -220,12 +220,13 @@ class Plan:
             return out
         with threads(n_threads, n * self._flops) as count:
             rows = min(PREDICT_ROWS, -(-n // count))
-            w = self._blocks
+            # Taken while it is used: several Python threads may predict with one network.
+            w, self._blocks = self._blocks, None
             if w is None or w.rows < rows or w.copies < count:
                 w = Workspace(self.stages, self.dtype, rows, backward=False, copies=count)
-                self._blocks = w
             drivers.predict(
                 w.table, w.alphas, w.frame, self.values, w.buffer,
                 data.location, data.affine, rows, out, count,
             )  # fmt: skip
+        self._blocks = w
         return out

@@ -517,11 +517,9 @@ def _checked_source(
     plan: Plan, x: Any, scale: float, shift: float, finite: bool, name: str
 ) -> Source:
     array = as_matrix(x, name, plan.stages[0].in_features)
-    if not len(array):
-        raise ValueError(f"{name} must have at least one row, got shape {array.shape}")
     scale, shift = as_real(scale, "scale"), as_real(shift, "shift")
     if finite:
-        check_finite(array, name)
+        check_finite(array, name, plan.dtype)
     return source(array, plan.dtype, scale, shift)
 
 
@@ -556,8 +554,8 @@ def _check_chain(net: Module, data: Source) -> None:
     expected = net.plan().predict(source(sample, data.affine.dtype), 1)
     if not np.array_equal(net.forward(sample), expected, equal_nan=True):
         raise ValueError(
-            f"{net.name}.forward must be its layers in the order of add_layers to run compiled, and "
-            "gives something else; train it step by step"
+            f"{net.name}.forward must be its layers in the order of add_layers to run compiled, "
+            "and gives something else; train it step by step"
         )
 
 

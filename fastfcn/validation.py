@@ -37,21 +37,25 @@ def as_matrix(x: Any, name: str, features: int | None = None) -> Array:
         elif array.ndim == 1:
             message += f"; for one sample, {name}.reshape(1, -1)"
         raise ValueError(message)
+    if not len(array):
+        raise ValueError(f"{name} must have at least one row, got shape {array.shape}")
     return np.asarray(array)
 
 
-def check_finite(x: Array, name: str) -> None:
-    """Raise ValueError where ``x`` has NaN or infinity, naming the first place."""
+def check_finite(x: Array, name: str, dtype: np.dtype[Any]) -> None:
+    """Raise ValueError where ``x`` is NaN or infinite in precision ``dtype``, naming the place."""
     if x.dtype.kind != "f":
         return
     for first in range(0, len(x), _CHECKED_ROWS):
-        finite = np.isfinite(x[first : first + _CHECKED_ROWS])
+        with np.errstate(over="ignore"):
+            converted = x[first : first + _CHECKED_ROWS].astype(dtype, copy=False)
+        finite = np.isfinite(converted)
         if not finite.all():
             place = np.argwhere(~finite)[0]
             where = (int(place[0]) + first, *map(int, place[1:]))
             index = where[0] if len(where) == 1 else where
             raise ValueError(
-                f"{name} must be finite, got {x[where]} at {index}; clean the data, or pass "
+                f"{name} must be finite in {dtype}, got {x[where]} at {index}; clean the data, or pass "
                 "check_finite=False to let it through"
             )
 
@@ -87,4 +91,5 @@ def as_float_dtype(dtype: Any) -> np.dtype[Any]:
     chosen = np.dtype(dtype)
     if chosen not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise ValueError(f"dtype must be float32 or float64, got {chosen}")
-    return chosen.newbyteorder("=")
+    native: np.dtype[Any] = chosen.newbyteorder("=")
+    return native

@@ -1,8 +1,8 @@
 """Initialisers: where training begins.
 
-An initialiser is called as ``init(rng, shape, fan_in, fan_out)`` and returns a float64 array of that
-shape. A layer passes ``fan_in = in_features`` and ``fan_out = out_features`` for its weight and for
-its bias. Any callable of this form serves.
+An initialiser is called as ``init(rng, shape, fan_in, fan_out)`` and returns a float64 array of
+that shape. A layer passes ``fan_in = in_features`` and ``fan_out = out_features`` for its weight
+and for its bias. Any callable of this form serves.
 """
 
 import math

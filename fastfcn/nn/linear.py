@@ -80,7 +80,8 @@ class Linear(Layer):
             rng = np.random.default_rng()
         elif not isinstance(rng, np.random.Generator):
             raise TypeError(
-                f"rng must be a numpy.random.Generator, got {rng!r}; use np.random.default_rng(seed)"
+                f"rng must be a numpy.random.Generator, got {rng!r}; "
+                "np.random.default_rng(seed) makes one"
             )
         fans = self.in_features, self.out_features
         self._weight.data = self.init(rng, self._weight.shape, *fans)

@@ -3,13 +3,12 @@
 Adding one takes its two formulas and an entry in :data:`REGISTRY`; the class that users see goes
 into ``fastfcn/nn/activations.py``.
 
-Formulas work on one element: ``forward(z, p)`` is h(z), ``derivative(z, a, p)`` is h'(z), where a is
-h(z) and p the activation's parameter (slope, alpha; 0 where it has none). An entry with
-``needs_z=False`` computes its derivative from a alone; its output then overwrites z, which saves a
-buffer and its traffic.
+Formulas work on one element: ``forward(z, p)`` is h(z), ``derivative(z, a, p)`` is h'(z), where a
+is h(z) and p the activation's parameter (slope, alpha; 0 where it has none). An entry with
+``needs_z=False`` computes its derivative from a alone; its output then overwrites z, which saves
+a buffer and its traffic.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from numba import carray
@@ -183,7 +182,7 @@ def _derivative_loop(formula: Any) -> Any:
     return loop
 
 
-def _forward_dispatch(code: int) -> Callable[..., Any]:
+def _forward_dispatch(code: int) -> Any:
     """Chain the registry's loops from ``code`` on, each compiled into its own straight loop."""
     if code == len(REGISTRY):
         return _softmax_row
@@ -196,10 +195,10 @@ def _forward_dispatch(code: int) -> Callable[..., Any]:
         else:
             rest(wanted, p, z, a, n)
 
-    return dispatch  # type: ignore[no-any-return]
+    return dispatch
 
 
-def _derivative_dispatch(code: int) -> Callable[..., Any]:
+def _derivative_dispatch(code: int) -> Any:
     """Chain the registry's derivative loops from ``code`` on."""
     if code == len(REGISTRY):
         return _softmax_row_backward
@@ -212,7 +211,7 @@ def _derivative_dispatch(code: int) -> Callable[..., Any]:
         else:
             rest(wanted, p, z, a, delta, n)
 
-    return dispatch  # type: ignore[no-any-return]
+    return dispatch
 
 
 @helper

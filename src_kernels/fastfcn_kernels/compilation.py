@@ -129,7 +129,7 @@ class Native:
 
     def __init__(self, function: Callable[..., Any], arguments: str) -> None:
         self._function, self._arguments = function, arguments
-        self._compiled: dict[np.dtype[Any], CFunc] = {}
+        self._compiled: dict[np.dtype[Any], Any] = {}
 
     def address(self, dtype: np.dtype[Any]) -> int:
         """Return the kernel's address for float32 or float64, compiled or loaded on first use."""
@@ -138,7 +138,7 @@ class Native:
             kinds = {"p": types.CPointer(real), "r": real, "n": types.intp}
             arguments = tuple(kinds[letter] for letter in self._arguments)
             options = {"error_model": "numpy", "no_cpython_wrapper": True}
-            compiled_function = CFunc(self._function, (arguments, types.void), {}, options)
+            compiled_function: Any = CFunc(self._function, (arguments, types.void), {}, options)
             compiled_function._cache = _KernelCache(self._function)
             compiled_function.compile()
             self._compiled[dtype] = compiled_function

@@ -306,6 +306,7 @@ def train(
     else:
         for thread in prange(n_threads):
             _transpose(stages, params, work, False, thread, n_threads)
+    mode = default_fp_mode()
     n = stages[stages.shape[0] - 1, t.OUT]
     for row in range(first, stop, batch):
         count = min(batch, stop - row)
@@ -360,3 +361,4 @@ def train(
                 )
             for thread in prange(n_threads):
                 _update(stages, frame, params, velocity, hyper, work, count, thread, n_threads)
+    restore_fp_mode(mode)

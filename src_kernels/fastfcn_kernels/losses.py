@@ -6,6 +6,8 @@ zero. The factor of the reduction (1/batch for a mean) is applied here and nowhe
 
 import math
 
+import numpy as np
+
 from fastfcn_kernels.compilation import helper, kernel
 from fastfcn_kernels.elementary import exp, sigmoid
 from fastfcn_kernels.simd import default_fp_mode, restore_fp_mode
@@ -58,7 +60,7 @@ def normaliser(loss, weight, labels, order, first, batch, n):
 @helper
 def _target(loss, smoothing, weight, label, target, j, spread):
     """Return how much of class j's negative log-probability the row's loss holds."""
-    share = (1.0 if j == label else 0.0) if label >= 0 else float(target[j])
+    share = (1.0 if j == label else 0.0) if label >= 0 else np.float64(target[j])
     share = (1.0 - smoothing) * share + spread
     return weight[j] * share if weight.size else share
 
@@ -85,14 +87,14 @@ def _cross_entropy_row(loss, smoothing, weight, out, n, label, target, factor, d
     for j in range(1, n):
         if out[j] > out[k]:
             k = j
-    largest = float(out[k])
+    largest = np.float64(out[k])
     s = 0.0
     lost = 0.0
     for j in range(n):
-        delta[j] = _shifted_exp(float(out[j]), largest)
-    for j in range(n):
         if j != k:
-            term = float(delta[j]) - lost
+            e = _shifted_exp(np.float64(out[j]), largest)
+            delta[j] = e
+            term = e - lost
             total = s + term
             lost = (total - s) - term
             s = total
@@ -105,14 +107,14 @@ def _cross_entropy_row(loss, smoothing, weight, out, n, label, target, factor, d
         share = _target(loss, smoothing, weight, label, target, j, spread)
         targets += share
         if share != 0.0:  # a class without weight may have log-probability -inf
-            value += share * ((largest - float(out[j])) + log_rest)
+            value += share * ((largest - np.float64(out[j])) + log_rest)
     scale = targets / whole
     for j in range(n):
         share = _target(loss, smoothing, weight, label, target, j, spread)
         if j == k:
             delta[j] = ((targets - share) - scale * s) * factor
         else:
-            delta[j] = (scale * float(delta[j]) - share) * factor
+            delta[j] = (scale * np.float64(delta[j]) - share) * factor
     return value
 
 
@@ -189,14 +191,14 @@ def loss_row(loss, smoothing, weight, out, n, label, target, factor, delta):
         for j in range(n):
             delta[j] = 0.0
         delta[label] = -share * factor
-        return -share * float(out[label])
+        return -share * np.float64(out[label])
     for j in range(n):
         if code == MSE:
-            difference = float(out[j]) - float(target[j])
+            difference = np.float64(out[j]) - np.float64(target[j])
             value += difference * difference
             delta[j] = 2.0 * difference * factor
         else:
-            term, slope = _binary_terms(code, float(out[j]), float(target[j]))
+            term, slope = _binary_terms(code, np.float64(out[j]), np.float64(target[j]))
             value += term
             delta[j] = slope * factor
     return value

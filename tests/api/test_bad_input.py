@@ -1,5 +1,7 @@
 """Bad input: a clear exception before anything changes."""
 
+from inspect import isfunction
+
 import numpy as np
 import pytest
 
@@ -33,7 +35,8 @@ def change(**attributes):
 
     def apply(case):
         for name, value in attributes.items():
-            setattr(case, name, value(getattr(case, name)) if callable(value) else value)
+            given = value(getattr(case, name)) if isfunction(value) else value
+            setattr(case, name, given)
 
     return apply
 
@@ -304,7 +307,6 @@ def test_evaluate_refuses_labels_that_do_not_fit():
         (np.zeros(6), ValueError),
         (np.zeros((4, 6), object), TypeError),
         (np.zeros((4, 6), complex), TypeError),
-        (np.zeros((0, 6)), ValueError),
     ],
 )
 def test_a_forward_pass_refuses_input_that_does_not_fit(x, error):

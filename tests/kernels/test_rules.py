@@ -1,0 +1,171 @@
+"""Rules that every kernel keeps: padding, floating-point mode, bounds, threads, forks."""
+
+import multiprocessing
+import os
+import platform
+import subprocess
+import sys
+import threading
+
+import numba
+import numpy as np
+import pytest
+
+import fastfcn as ff
+from fastfcn import losses, nn, optim
+from fastfcn_kernels.simd import restore_fp_mode
+
+DEFAULT, FLUSH = 0x1F80, 0x9FC0
+"""MXCSR by default, and with subnormals taken and given as zero."""
+
+
+@numba.njit
+def set_fp_mode(mode):
+    restore_fp_mode(mode)
+
+
+def problem(dtype=np.float32, seed=0, n=50):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(n, 9)).astype(dtype), rng.integers(0, 5, n)
+    layers = [nn.Linear(9, 21, dtype=dtype, rng=rng), nn.Tanh()]
+    net = nn.Sequential(*layers, nn.Linear(21, 5, dtype=dtype, rng=rng))
+    return net, x, y
+
+
+def train(net, x, y, **options):
+    sgd = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    loss = losses.CrossEntropyLoss()
+    ff.fit(net, x, y, loss=loss, optimizer=sgd, batch_size=16, seed=0, **options)
+    return sgd
+
+
+def padding_of(net, flat):
+    """Everything in a flat buffer that belongs to no parameter."""
+    mark = np.ones(flat.size, bool)
+    for p in net.parameters():
+        p.view(mark, p.offset)[...] = False
+    return flat[mark]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_padding_stays_zero_through_nan_and_infinity(dtype):
+    net, x, y = problem(dtype)
+    x[3, 2], x[20, 1] = np.nan, np.inf
+    sgd = train(net, x, y, epochs=2, check_finite=False)
+    out = net(x)
+    net.backward(np.full_like(out, np.inf))
+    buffer = net.parameters()[0].buffer
+    assert np.isnan(net[0].weight).any()
+    for flat in (buffer.values, buffer.grads, sgd.velocity):
+        assert padding_of(net, flat).size
+        assert (padding_of(net, flat) == 0).all()
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="sets x86's control register"
+)
+def test_bits_do_not_depend_on_the_callers_floating_point_mode():
+    results = []
+    for mode in (DEFAULT, FLUSH):
+        net, x, y = problem()
+        x *= np.float32(1e-38)  # products far into the subnormals
+        set_fp_mode(mode)
+        try:
+            train(net, x, y, epochs=2, n_threads=1, check_finite=False)
+            out = net(x)
+            net.backward(out)
+            flat = net.parameters()[0].buffer
+            results.append([out.tobytes(), flat.values.tobytes(), flat.grads.tobytes()])
+        finally:
+            set_fp_mode(DEFAULT)
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_subnormal_velocities_become_zero(n_threads):
+    if n_threads > numba.config.NUMBA_NUM_THREADS:
+        pytest.skip("one thread here")
+    net, x, y = problem()
+    sgd = optim.SGD(net.parameters(), lr=0.1, momentum=0.5)
+    sgd.velocity[...] = 1e-30
+    x[:, 4] = 0.0
+    ff.fit(net, x, y, loss=losses.CrossEntropyLoss(), optimizer=sgd, epochs=20, n_threads=n_threads)
+    velocity = sgd.state_dict()["velocity"][0]
+    assert (velocity[4] == 0).all()
+    assert (velocity[3] != 0).any()
+
+
+def test_concurrent_calls_from_python_threads_give_the_bits_of_one():
+    net, x, y = problem(n=400)
+    train(net, x, y, epochs=3)
+    expected = net.state_dict()
+    results = []
+
+    def work():
+        other, x, y = problem(n=400)
+        train(other, x, y, epochs=3)
+        results.append(other.state_dict())
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(results) == 4
+    for result in results:
+        for name, values in expected.items():
+            np.testing.assert_array_equal(result[name], values)
+
+
+def _predict_in_child(net, x, queue):
+    queue.put(ff.predict(net, x, n_threads=2))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_of_a_process_with_threads_computes():
+    net, x, _ = problem(n=400)
+    expected = ff.predict(net, x, n_threads=2)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_predict_in_child, args=(net, x, queue))
+    child.start()
+    got = queue.get(timeout=60)
+    child.join(60)
+    assert child.exitcode == 0
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_the_users_thread_setting_is_given_back():
+    before = numba.get_num_threads()
+    net, x, y = problem()
+    train(net, x, y, n_threads=before)
+    assert numba.get_num_threads() == before
+
+
+@pytest.mark.slow
+def test_serial_kernels_stay_within_bounds(tmp_path):
+    script = """
+import numpy as np, fastfcn as ff
+from fastfcn import losses, nn, optim
+rng = np.random.default_rng(0)
+for dtype in (np.float32, np.float64):
+    first, last = nn.Linear(7, 17, dtype=dtype), nn.Linear(17, 3, dtype=dtype)
+    net = nn.Sequential(first, nn.GELU(), nn.Softmax(), last)
+    x, y = rng.normal(size=(29, 7)), rng.integers(0, 3, 29)
+    sgd = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    loss = losses.CrossEntropyLoss()
+    ff.fit(net, x, y, loss=loss, optimizer=sgd, batch_size=8, epochs=2, n_threads=1)
+    net.backward(loss.grad(net(x), y)); sgd.step(); ff.predict(net, x, n_threads=1)
+print("within bounds")
+"""
+    environment = os.environ | {
+        "NUMBA_BOUNDSCHECK": "1",
+        "NUMBA_NUM_THREADS": "1",
+        "FASTFCN_CACHE_DIR": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "within bounds" in done.stdout, done.stderr
