@@ -215,7 +215,7 @@ def fit(
     trainer = _Trainer(net, plan, data, loss, optimizer, batch_size, n_threads)
 
     with _Progress(epochs, n, progress) as report:
-        history.compile_seconds = trainer.compile(report)
+        history.compile_seconds = trainer.compile(report, validation is not None)
         for epoch in range(1, epochs + 1):
             order = batch_order(history.seed, epoch, n, shuffle)
             seconds = trainer.run_epoch(order, report)
@@ -389,10 +389,11 @@ class _Trainer:
         self._values = np.zeros(n)
         self._hits = np.zeros(n, np.bool_)
         self._slice = 4 * batch_size
+        self._pace = _Pace(free=n_threads is None and copies > 1)
 
-    def _train(self, order: Array, first: int, stop: int) -> None:
+    def _train(self, order: Array, first: int, stop: int, n_threads: int | None) -> None:
         space, data = self._space, self._data
-        with threads(self._n_threads, self._work) as count:
+        with threads(n_threads, self._work) as count:
             drivers.train(
                 space.table, space.alphas, space.frame, self._plan.values,
                 self._optimizer.velocity, self._optimizer.hyperparameters(), space.buffer,
@@ -402,12 +403,17 @@ class _Trainer:
                 self._values, self._hits, min(count, space.copies),
             )  # fmt: skip
 
-    def compile(self, report: "_Progress") -> float:
-        """Compile or load the kernels by training on no rows; return the seconds that took."""
+    def compile(self, report: "_Progress", validates: bool) -> float:
+        """Compile or load the kernels, so that training itself does not; return the seconds."""
         if not drivers.train.signatures:
             report.say("loading or compiling the kernels (seconds; kept on disk afterwards)")
         started = time.perf_counter()
-        self._train(np.arange(0), 0, 0)
+        self._train(np.arange(0), 0, 0, self._n_threads)
+        if validates:
+            nothing = source(
+                np.zeros((1, self._plan.stages[0].in_features), np.uint8), self._plan.dtype
+            )
+            self._plan.predict(nothing, 1)
         return time.perf_counter() - started
 
     def run_epoch(self, order: Array, report: "_Progress") -> float:
@@ -417,9 +423,11 @@ class _Trainer:
         started = before = time.perf_counter()
         while first < n:
             stop = min(n, first + self._slice)
-            self._train(order, first, stop)
+            alone = self._pace.alone()
+            self._train(order, first, stop, 1 if alone else self._n_threads)
             report.advance(stop - first)
             now = time.perf_counter()
+            self._pace.record(alone, (stop - first) / max(now - before, 1e-6))
             steps = SLICE_SECONDS / max(now - before, 1e-6) * self._slice / self._batch
             self._slice = self._batch * max(1, int(steps))
             first, before = stop, now
@@ -439,6 +447,45 @@ class _Trainer:
             return Evaluation(total, None)
         hits = self._hits[counted]
         return Evaluation(total, float(hits.mean()) if hits.size else None)
+
+
+class _Pace:
+    """Whether one thread is faster than several just now.
+
+    Threads that share their cores with other programs wait at every barrier for the one that was
+    put aside, which can cost more than tenfold. As results do not depend on the number of threads,
+    a fit may change it from slice to slice: it begins with a short slice on one thread, and falls
+    back to one, for longer each time, while several are slower than that.
+
+    Parameters
+    ----------
+    free : bool
+        Whether the number of threads is ours to choose, and more than one.
+    """
+
+    LONGEST = 64
+
+    def __init__(self, free: bool) -> None:
+        self._free = free
+        self._serial_rate = 0.0
+        self._left = 1 if free else 0
+        self._patience = 1
+
+    def alone(self) -> bool:
+        """Tell whether the next slice should run on one thread."""
+        return self._left > 0
+
+    def record(self, alone: bool, rate: float) -> None:
+        """Take note of how many samples a second the slice made."""
+        if not self._free:
+            return
+        if alone:
+            self._serial_rate = rate
+            self._left -= 1
+        elif rate < self._serial_rate:
+            self._left, self._patience = self._patience, min(2 * self._patience, self.LONGEST)
+        else:
+            self._patience = 1
 
 
 class _Progress:

@@ -55,8 +55,8 @@ def check_finite(x: Array, name: str, dtype: np.dtype[Any]) -> None:
             where = (int(place[0]) + first, *map(int, place[1:]))
             index = where[0] if len(where) == 1 else where
             raise ValueError(
-                f"{name} must be finite in {dtype}, got {x[where]} at {index}; clean the data, or pass "
-                "check_finite=False to let it through"
+                f"{name} must be finite in {dtype}, got {x[where]} at {index}; clean the data, "
+                "or pass check_finite=False to let it through"
             )
 
 

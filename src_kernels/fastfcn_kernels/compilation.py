@@ -5,6 +5,7 @@ its callers stale (numba#1833). Here the folder's name is a hash of every kernel
 machine's vector shape: any edit opens a new, empty folder.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -98,6 +99,10 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
             super().save_overload(signature, data)
         except OSError:
             pass
+        except Exception:  # the index is damaged: begin a new one
+            with contextlib.suppress(Exception):
+                self.flush()
+                super().save_overload(signature, data)
 
 
 compiled: list[Any] = []
