@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastfcn import datasets, losses, nn, optim, plots
+    from fastfcn.history import History
     from fastfcn.metrics import accuracy, confusion_matrix, one_hot
-    from fastfcn.training import History, evaluate, fit, predict, predict_proba
+    from fastfcn.training import evaluate, fit, predict, predict_proba
 
 __version__ = "0.1.0"
 
@@ -26,7 +27,7 @@ _HOMES = {
     "accuracy": "metrics",
     "confusion_matrix": "metrics",
     "one_hot": "metrics",
-    "History": "training",
+    "History": "history",
     "evaluate": "training",
     "fit": "training",
     "predict": "training",

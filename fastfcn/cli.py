@@ -21,7 +21,7 @@ from fastfcn import runs
 if TYPE_CHECKING:
     from fastfcn import nn
     from fastfcn.datasets import Dataset
-    from fastfcn.training import Evaluation, History
+    from fastfcn.history import Evaluation, History
 
 _INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended, as shells have it: 128 + SIGINT."""

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 import fastfcn
 from fastfcn import cli, datasets, losses, runs, training
+from fastfcn.history import History
 
 QUICK = ("--dataset", "digits", "--epochs", "2", "--layers", "16", "8")
 FILES = {"model.safetensors", "history.csv", "config.toml", "curves.png"}
@@ -325,12 +326,12 @@ def test_a_run_that_diverges_says_so_and_keeps_its_files() -> None:
     assert {path.name for path in Path("out").iterdir()} == FILES
 
 
-def interrupting(after: int) -> Callable[..., training.History]:
+def interrupting(after: int) -> Callable[..., History]:
     """A fit that Ctrl-C ends just after an epoch, some steps into the next one."""
     fit = training.fit
 
     def interrupted(net: Any, *arguments: Any, callback: Any, **keywords: Any) -> Any:
-        def stop(epoch: int, history: training.History) -> None:
+        def stop(epoch: int, history: History) -> None:
             if epoch > after:
                 raise KeyboardInterrupt
             callback(epoch, history)

@@ -1,0 +1,201 @@
+"""Epochs: a fit's buffers, and the kernel calls over them."""
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastfcn.history import Evaluation
+from fastfcn.losses import Loss, Targets
+from fastfcn.nn.containers import Module
+from fastfcn.optim import SGD
+from fastfcn.plan import Array, Plan, Source, Workspace, flops_per_row, source
+from fastfcn.progress import Progress
+from fastfcn.threads import threads
+from fastfcn_kernels import drivers
+from fastfcn_kernels import table as t
+
+SLICE_SECONDS = 0.03
+"""How long a kernel runs before it returns to Python, for Ctrl-C and the progress bar."""
+
+
+def batch_order(seed: int, epoch: int, n: int, shuffle: bool = True) -> Array:
+    """Return the order in which an epoch visits n samples: a function of (seed, epoch) alone.
+
+    Parameters
+    ----------
+    seed : int
+        Not negative.
+    epoch : int
+        From 1.
+    n : int
+        Samples.
+    shuffle : bool, default True
+        False: as they come.
+
+    Examples
+    --------
+    >>> bool((batch_order(0, 1, 100) == batch_order(0, 1, 100)).all())
+    True
+    """
+    if not shuffle:
+        return np.arange(n)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch]))).permutation(
+        n
+    )
+
+
+class Data(NamedTuple):
+    """A checked data set."""
+
+    source: Source
+    targets: Targets
+    accuracy: bool
+
+
+class Trainer:
+    """One fit's buffers, and the kernel calls over them."""
+
+    def __init__(
+        self,
+        net: Module,
+        plan: Plan,
+        data: Data,
+        loss: Loss,
+        optimizer: SGD,
+        batch_size: int,
+        n_threads: int | None,
+    ) -> None:
+        self._plan, self._data, self._loss, self._optimizer = plan, data, loss, optimizer
+        self._batch, self._n_threads = batch_size, n_threads
+        self._work = 4.0 * batch_size * flops_per_row(plan.stages)
+        with threads(n_threads, self._work) as count:
+            copies = count
+        self._space = Workspace(plan.stages, plan.dtype, batch_size, backward=True, copies=copies)
+        _place_velocities(self._space.table, net, optimizer)
+        n = len(data.source.array)
+        self._values = np.zeros(n)
+        self._hits = np.zeros(n, np.bool_)
+        self._slice = 4 * batch_size
+        self._pace = _Pace(free=n_threads is None and copies > 1)
+
+    def _train(self, order: Array, first: int, stop: int, n_threads: int | None) -> None:
+        space, data = self._space, self._data
+        with threads(n_threads, self._work) as count:
+            drivers.train(
+                space.table, space.alphas, space.frame, self._plan.values,
+                self._optimizer.velocity, self._optimizer.hyperparameters(), space.buffer,
+                data.source.location, data.source.affine, order,
+                self._loss.spec(data.targets.code), self._loss.label_smoothing, self._loss.weight,
+                data.targets.labels, data.targets.values, self._batch, first, stop,
+                self._values, self._hits, min(count, space.copies),
+            )  # fmt: skip
+
+    def compile(self, report: Progress, validates: bool) -> float:
+        """Compile or load the kernels, so that training itself does not; return the seconds."""
+        if not drivers.train.signatures:
+            report.say("loading or compiling the kernels (seconds; kept on disk afterwards)")
+        started = time.perf_counter()
+        self._train(np.arange(0), 0, 0, self._n_threads)
+        if validates:
+            nothing = source(
+                np.zeros((1, self._plan.stages[0].in_features), np.uint8), self._plan.dtype
+            )
+            self._plan.predict(nothing, 1)
+        return time.perf_counter() - started
+
+    def run_epoch(self, order: Array, report: Progress) -> float:
+        """Train on every sample once; return the seconds that took."""
+        n = len(order)
+        first = 0
+        started = before = time.perf_counter()
+        while first < n:
+            stop = min(n, first + self._slice)
+            alone = self._pace.alone()
+            self._train(order, first, stop, 1 if alone else self._n_threads)
+            report.advance(stop - first)
+            now = time.perf_counter()
+            self._pace.record(alone, (stop - first) / max(now - before, 1e-6))
+            steps = SLICE_SECONDS / max(now - before, 1e-6) * self._slice / self._batch
+            self._slice = self._batch * max(1, int(steps))
+            first, before = stop, now
+        self._order = order
+        return now - started
+
+    def result(self) -> Evaluation:
+        """Return loss and accuracy of the epoch's samples, each when it was trained on."""
+        targets = self._data.targets
+        total = float(self._values.sum())
+        counted: Any = slice(None)
+        if targets.labels.size:
+            counted = targets.labels[self._order] != self._loss.ignore_index
+        if self._loss.reduction == "mean":
+            total /= max(_divisor(self._loss, targets), np.finfo(np.float64).tiny)
+        if not self._data.accuracy:
+            return Evaluation(total, None)
+        hits = self._hits[counted]
+        return Evaluation(total, float(hits.mean()) if hits.size else None)
+
+
+class _Pace:
+    """Whether one thread is faster than several just now.
+
+    Threads that share their cores with other programs wait at every barrier for the one that was
+    put aside, which can cost more than tenfold. As results do not depend on the number of threads,
+    a fit may change it from slice to slice: it begins with a short slice on one thread, and falls
+    back to one, for longer each time, while several are slower than that.
+
+    Parameters
+    ----------
+    free : bool
+        Whether the number of threads is ours to choose, and more than one.
+    """
+
+    LONGEST = 64
+
+    def __init__(self, free: bool) -> None:
+        self._free = free
+        self._serial_rate = 0.0
+        self._left = 1 if free else 0
+        self._patience = 1
+
+    def alone(self) -> bool:
+        """Tell whether the next slice should run on one thread."""
+        return self._left > 0
+
+    def record(self, alone: bool, rate: float) -> None:
+        """Take note of how many samples a second the slice made."""
+        if not self._free:
+            return
+        if alone:
+            self._serial_rate = rate
+            self._left -= 1
+        elif rate < self._serial_rate:
+            self._left, self._patience = self._patience, min(2 * self._patience, self.LONGEST)
+        else:
+            self._patience = 1
+
+
+def _place_velocities(table: Array, net: Module, optimizer: SGD) -> None:
+    """Point the layer table at the optimiser's state; -1 stays for what it does not train."""
+    own = {id(parameter) for parameter in net.parameters()}
+    if any(id(parameter) not in own for parameter in optimizer.parameters):
+        raise ValueError(
+            "optimizer must hold parameters of this network only; make it from net.parameters()"
+        )
+    rows = table[table[:, t.LINEAR] == 1]
+    for row, layer in zip(rows, net.linears, strict=True):
+        named = layer.named_parameters()
+        row[t.WEIGHT_VELOCITY] = optimizer.velocity_offset(named["weight"])
+        if "bias" in named:
+            row[t.BIAS_VELOCITY] = optimizer.velocity_offset(named["bias"])
+    table[table[:, t.LINEAR] == 1] = rows
+
+
+def _divisor(loss: Loss, targets: Targets) -> float:
+    """Return what a mean over all targets is divided by."""
+    if not targets.labels.size:
+        rows, outputs = targets.values.shape
+        return float(rows * outputs) if loss.elementwise else float(rows)
+    counted = targets.labels[targets.labels != loss.ignore_index]
+    return float(loss.weight[counted].sum()) if loss.weight.size else float(len(counted))
