@@ -191,7 +191,7 @@ class CrossEntropyLoss(_ClassLoss):
     >>> round(loss([[2.0, 0.0], [0.0, 0.0]], [0, 1]), 4)
     0.41
     >>> loss.grad([[0.0, 0.0]], [1])
-    array([[ 0.5, -0.5]], dtype=float32)
+    array([[ 0.5, -0.5]])
     """
 
     def __init__(
@@ -354,7 +354,7 @@ class MSELoss(Loss):
     >>> loss([[1.0, 2.0]], [[0.0, 0.0]])
     2.5
     >>> loss.grad([[1.0, 2.0]], [[0.0, 0.0]])
-    array([[1., 2.]], dtype=float32)
+    array([[1., 2.]])
     """
 
     elementwise = True

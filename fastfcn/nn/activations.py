@@ -72,7 +72,7 @@ class ReLU(Activation):
     Examples
     --------
     >>> ReLU()([-1.0, 0.0, 2.0])
-    array([0., 0., 2.], dtype=float32)
+    array([0., 0., 2.])
     """
 
     kernel = "relu"
@@ -120,7 +120,7 @@ class Softmax(Activation):
     --------
     >>> Softmax()([[0.0, 0.0], [1000.0, 0.0]])
     array([[0.5, 0.5],
-           [1. , 0. ]], dtype=float32)
+           [1. , 0. ]])
     """
 
     kernel = "softmax"
