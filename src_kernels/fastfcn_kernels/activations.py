@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from numba import carray
 
-from fastfcn_kernels.compilation import helper, native
+from fastfcn_kernels.compilation import helper, native, variant
 from fastfcn_kernels.elementary import (
     exp,
     expm1,
@@ -160,8 +160,10 @@ def needs_z(code: int) -> bool:
     return code != SOFTMAX and REGISTRY[code].needs_z
 
 
-def _forward_loop(formula: Any) -> Any:
-    @helper
+def _forward_loop(entry: Activation) -> Any:
+    formula = entry.forward
+
+    @variant(f"forward_loop_{entry.name}")
     def loop(p, z, a, n):
         # First copied, then worked on in place: where a is z, as it mostly is, a loop from one to
         # the other would fail the compiler's overlap check and run one element at a time.
@@ -173,8 +175,10 @@ def _forward_loop(formula: Any) -> Any:
     return loop
 
 
-def _derivative_loop(formula: Any) -> Any:
-    @helper
+def _derivative_loop(entry: Activation) -> Any:
+    formula = entry.derivative
+
+    @variant(f"derivative_loop_{entry.name}")
     def loop(p, z, a, delta, n):
         for j in range(n):
             delta[j] *= formula(z[j], a[j], p)
@@ -186,9 +190,9 @@ def _forward_dispatch(code: int) -> Any:
     """Chain the registry's loops from ``code`` on, each compiled into its own straight loop."""
     if code == len(REGISTRY):
         return _softmax_row
-    loop, rest = _forward_loop(REGISTRY[code].forward), _forward_dispatch(code + 1)
+    loop, rest = _forward_loop(REGISTRY[code]), _forward_dispatch(code + 1)
 
-    @helper
+    @variant(f"forward_dispatch_{code}")
     def dispatch(wanted, p, z, a, n):
         if wanted == code:
             loop(p, z, a, n)
@@ -202,9 +206,9 @@ def _derivative_dispatch(code: int) -> Any:
     """Chain the registry's derivative loops from ``code`` on."""
     if code == len(REGISTRY):
         return _softmax_row_backward
-    loop, rest = _derivative_loop(REGISTRY[code].derivative), _derivative_dispatch(code + 1)
+    loop, rest = _derivative_loop(REGISTRY[code]), _derivative_dispatch(code + 1)
 
-    @helper
+    @variant(f"derivative_dispatch_{code}")
     def dispatch(wanted, p, z, a, delta, n):
         if wanted == code:
             loop(p, z, a, delta, n)

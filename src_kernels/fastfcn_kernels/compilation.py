@@ -109,13 +109,35 @@ compiled: list[Any] = []
 """Every entry kernel, so that compilation can be observed."""
 
 
+_helpers: set[tuple[str, str]] = set()
+
+
 def helper(function: Callable[..., Any]) -> Any:
     """Compile a piece of kernels: it is built into its callers and cached with them.
 
     Python never calls it, so it needs no wrappers: two more compiled copies of the same code.
+
+    Every helper has a name of its own. Numba names compiled code by qualified name, argument types
+    and a counter of the process. Two kernels that were compiled in different processes and are
+    loaded from the cache into one may then hold different code under one name, and the loader takes
+    the first for both: wrong results without a word.
     """
+    name = function.__module__, function.__qualname__
+    if name in _helpers:
+        raise ValueError(f"every helper must have a name of its own, got {name} twice; use variant")
+    _helpers.add(name)
     options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     return numba.njit(error_model="numpy", nogil=True, **options)(function)
+
+
+def variant(name: str) -> Callable[[Callable[..., Any]], Any]:
+    """Compile one of several helpers that are made from one source, under its own name."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        function.__qualname__ = name
+        return helper(function)
+
+    return decorate
 
 
 class Native:

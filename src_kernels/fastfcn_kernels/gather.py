@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastfcn_kernels.compilation import helper
+from fastfcn_kernels.compilation import helper, variant
 from fastfcn_kernels.elementary import like
 
 UINT8, FLOAT32, FLOAT64 = 0, 1, 2
@@ -44,8 +44,8 @@ _read_float32 = _reader(types.float32)
 _read_float64 = _reader(types.float64)
 
 
-def _converter(read: Any, size: int) -> Any:
-    @helper
+def _converter(read: Any, size: int, name: str) -> Any:
+    @variant(f"convert_{name}")
     def convert(row, address, stride, n, scale, shift):
         if stride == size:  # a constant stride lets the compiler vectorise
             for j in range(n):
@@ -57,9 +57,9 @@ def _converter(read: Any, size: int) -> Any:
     return convert
 
 
-_convert_uint8 = _converter(_read_uint8, 1)
-_convert_float32 = _converter(_read_float32, 4)
-_convert_float64 = _converter(_read_float64, 8)
+_convert_uint8 = _converter(_read_uint8, 1, "uint8")
+_convert_float32 = _converter(_read_float32, 4, "float32")
+_convert_float64 = _converter(_read_float64, 8, "float64")
 
 
 @helper

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import fastfcn_kernels
+from fastfcn_kernels import compilation
 
 LOSS = (
     "import numpy as np; from fastfcn import losses; "
@@ -80,3 +81,31 @@ def test_editing_any_kernel_source_opens_a_new_folder(tmp_path):
     source = package / "elementary.py"
     source.write_text(source.read_text().replace("0.5", "0.25", 1))
     assert current() != before
+
+
+def test_kernels_compiled_by_different_processes_do_not_mix(tmp_path):
+    """Variants of one helper, loaded from two caches into one process, keep apart."""
+    prepare = (
+        "import numpy as np; from fastfcn import nn; import fastfcn as ff; "
+        "net = nn.Sequential(nn.Linear(3, 2)); "
+        "net[0].weight = np.ones((3, 2)); net[0].bias = [0, 1]; "
+    )
+    predict = "ff.predict(net, np.ones((1, 3), np.uint8)); "
+    forward = "print(net(np.array([[1.0, 2.0, 3.0]])).tolist())"
+    # What both are built on first, so that the counters of the two processes run alike.
+    shared = (
+        "from fastfcn.plan import Workspace; Workspace(net.plan().stages, net[0].dtype, 1, False)"
+    )
+    run(prepare + shared, tmp_path)
+    run(prepare + predict, tmp_path)
+    run(prepare + forward, tmp_path)
+    assert run(prepare + predict + forward, tmp_path).stdout == "[[6.0, 7.0]]\n"
+
+
+def test_two_helpers_cannot_share_a_name():
+    def twin():
+        pass
+
+    compilation.variant("test_twin")(twin)
+    with pytest.raises(ValueError, match="name of its own"):
+        compilation.variant("test_twin")(twin)
