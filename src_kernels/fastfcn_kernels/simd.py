@@ -56,6 +56,21 @@ def _fmuladd(builder: Any, kind: Any, name: str) -> Any:
     return cgutils.get_or_insert_function(builder.module, signature, f"llvm.fmuladd.{name}")
 
 
+def fused(builder: Any, x: Any, y: Any, z: Any) -> Any:
+    """Emit x·y + z of vectors, rounded once where the CPU fuses."""
+    kind = x.type
+    name = f"v{kind.count}f{32 if isinstance(kind.element, ir.FloatType) else 64}"
+    return builder.call(_fmuladd(builder, kind, name), [x, y, z])
+
+
+def splat(builder: Any, scalar: Any, vector: Any) -> Any:
+    """Emit a vector that holds ``scalar`` in every lane."""
+    undefined = ir.Constant(vector, ir.Undefined)
+    lane0 = builder.insert_element(undefined, scalar, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(lane0, undefined, zeros)
+
+
 @intrinsic
 def fma(typingctx: Any, x: Any, y: Any, z: Any) -> Any:
     """Return x·y + z, rounded once where the CPU fuses, so that the compiler never decides."""
@@ -186,7 +201,6 @@ def _emit_tile(builder: Any, element: Any, rows: int, vectors: int, args: Any) -
 
     starts = [load(vector_at(start, index(r), lds, v)) for r in range(rows) for v in range(vectors)]
     row_of_a = [builder.gep(a, [builder.mul(index(r), rsa)]) for r in range(rows)]
-    fma_vector = _fmuladd(builder, vector, f"v{lanes}f{8 * size}")
 
     entry = builder.block
     head = builder.append_basic_block("tile.head")
@@ -208,13 +222,9 @@ def _emit_tile(builder: Any, element: Any, rows: int, vectors: int, args: Any) -
     for r in range(rows):
         scalar = builder.load(builder.gep(row_of_a[r], [a_offset]), typ=element)
         scalar.align = size
-        lane0 = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, index(0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-        a_vector = builder.shuffle_vector(lane0, ir.Constant(vector, ir.Undefined), zeros)
+        a_vector = splat(builder, scalar, vector)
         for v in range(vectors):
-            following.append(
-                builder.call(fma_vector, [a_vector, b_vectors[v], sums[r * vectors + v]])
-            )
+            following.append(fused(builder, a_vector, b_vectors[v], sums[r * vectors + v]))
     loop_end = builder.block
     for phi, first, then in [
         (step, index(0), builder.add(step, index(1))),
