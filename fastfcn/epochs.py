@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastfcn.frame import Source, source
 from fastfcn.history import Evaluation
 from fastfcn.losses import Loss, Targets
 from fastfcn.nn.containers import Module
 from fastfcn.optim import SGD
-from fastfcn.plan import Array, Plan, Source, Workspace, flops_per_row, source
+from fastfcn.plan import Array, Plan, flops_per_row
 from fastfcn.progress import Progress
 from fastfcn.threads import threads
 from fastfcn_kernels import drivers
@@ -65,43 +66,58 @@ class Trainer:
         optimizer: SGD,
         batch_size: int,
         n_threads: int | None,
+        skip_zeros: bool,
     ) -> None:
         self._plan, self._data, self._loss, self._optimizer = plan, data, loss, optimizer
         self._batch, self._n_threads = batch_size, n_threads
         self._work = 4.0 * batch_size * flops_per_row(plan.stages)
         with threads(n_threads, self._work) as count:
             copies = count
-        self._space = Workspace(plan.stages, plan.dtype, batch_size, backward=True, copies=copies)
+        self._space = plan.workspace(batch_size, True, copies)
         _place_velocities(self._space.table, net, optimizer)
         n = len(data.source.array)
         self._values = np.zeros(n)
         self._hits = np.zeros(n, np.bool_)
         self._slice = 4 * batch_size
         self._pace = _Pace(free=n_threads is None and copies > 1)
+        self._fill_frame(skip_zeros)
+
+    def _fill_frame(self, skip_zeros: bool) -> None:
+        """Point the frame at the data, the loss and the optimiser's state."""
+        space, data = self._space, self._data
+        frame = space.frame
+        if not skip_zeros:
+            frame[t.SKIPS] = 0
+        frame.link(t.LEARN, drivers.learn)
+        frame.link(t.UPDATE, drivers.update)
+        frame.read(data.source)
+        self._loss.fill(frame, data.targets)
+        last = space.table[-1]
+        frame.point(t.OUTPUT, space.buffer[last[t.A] :])
+        frame.point(t.OUTPUT_DELTA, space.buffer[last[t.DELTA] :])
+        frame[t.N_OUTPUT], frame[t.LD_OUTPUT] = last[t.OUT], last[t.LD]
+        frame.point(t.VALUES, self._values)
+        frame.point(t.HITS, self._hits)
+        frame.point(t.VELOCITY, self._optimizer.velocity)
 
     def _train(self, order: Array, first: int, stop: int, n_threads: int | None) -> None:
-        space, data = self._space, self._data
+        space = self._space
         with threads(n_threads, self._work) as count:
-            drivers.train(
-                space.table, space.alphas, space.frame, self._plan.values,
-                self._optimizer.velocity, self._optimizer.hyperparameters(), space.buffer,
-                data.source.location, data.source.affine, order,
-                self._loss.spec(data.targets.code), self._loss.label_smoothing, self._loss.weight,
-                data.targets.labels, data.targets.values, self._batch, first, stop,
-                self._values, self._hits, min(count, space.copies),
-            )  # fmt: skip
+            count = min(count, space.copies)
+            space.frame.point(t.ORDER, order)
+            space.frame.point(t.HYPER, self._optimizer.hyperparameters())
+            space.run(drivers.prepare, 0, 0, count)
+            space.frame.train(space.address, first, stop, self._batch, count)
 
     def compile(self, report: Progress, validates: bool) -> float:
         """Compile or load the kernels, so that training itself does not; return the seconds."""
-        if not drivers.train.signatures:
+        if not drivers.learn.precisions:
             report.say("loading or compiling the kernels (seconds; kept on disk afterwards)")
         started = time.perf_counter()
         self._train(np.arange(0), 0, 0, self._n_threads)
         if validates:
-            nothing = source(
-                np.zeros((1, self._plan.stages[0].in_features), np.uint8), self._plan.dtype
-            )
-            self._plan.predict(nothing, 1)
+            blank = np.zeros((1, self._plan.stages[0].in_features), np.uint8)
+            self._plan.predict(source(blank, self._plan.dtype), 1)
         return time.perf_counter() - started
 
     def run_epoch(self, order: Array, report: Progress) -> float:
@@ -130,7 +146,7 @@ class Trainer:
         if targets.labels.size:
             counted = targets.labels[self._order] != self._loss.ignore_index
         if self._loss.reduction == "mean":
-            total /= max(_divisor(self._loss, targets), np.finfo(np.float64).tiny)
+            total /= max(self._loss.divisor(targets), np.finfo(np.float64).tiny)
         if not self._data.accuracy:
             return Evaluation(total, None)
         hits = self._hits[counted]
@@ -190,12 +206,3 @@ def _place_velocities(table: Array, net: Module, optimizer: SGD) -> None:
         if "bias" in named:
             row[t.BIAS_VELOCITY] = optimizer.velocity_offset(named["bias"])
     table[table[:, t.LINEAR] == 1] = rows
-
-
-def _divisor(loss: Loss, targets: Targets) -> float:
-    """Return what a mean over all targets is divided by."""
-    if not targets.labels.size:
-        rows, outputs = targets.values.shape
-        return float(rows * outputs) if loss.elementwise else float(rows)
-    counted = targets.labels[targets.labels != loss.ignore_index]
-    return float(loss.weight[counted].sum()) if loss.weight.size else float(len(counted))

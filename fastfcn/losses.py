@@ -8,9 +8,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from fastfcn.frame import Frame
 from fastfcn.plan import Array
 from fastfcn.validation import as_matrix, as_real
 from fastfcn_kernels import losses as kernels
+from fastfcn_kernels import table as t
 
 _REDUCTIONS = ("mean", "sum", "none")
 
@@ -74,21 +76,40 @@ class Loss:
             rows, values = out.reshape(-1, 1), targets.values.reshape(-1, 1)
         losses = np.empty(len(rows))
         delta = np.empty_like(rows)
-        divisor = kernels.loss_and_delta(
-            self.spec(targets.code), self.label_smoothing, self.weight,
-            rows, targets.labels, values, losses, delta,
-        )  # fmt: skip
+        frame = Frame(dtype)
+        self.fill(frame, targets._replace(values=values))
+        frame.point(t.OUTPUT, rows)
+        frame.point(t.OUTPUT_DELTA, delta)
+        frame[t.N_OUTPUT] = frame[t.LD_OUTPUT] = rows.shape[1]
+        frame.point(t.VALUES, losses)
+        frame.run(kernels.loss_and_delta, 0, 0, len(rows), 1)
         delta = delta.reshape(out.shape)
         if self.reduction == "none":
             return losses.reshape(out.shape) if self.elementwise else losses, delta
         total = float(losses.sum())
         if self.reduction == "sum":
             return total, delta
+        divisor = self.divisor(targets)
         return total / divisor if divisor else float("nan"), delta
 
-    def spec(self, code: int) -> Array:
-        """Return the loss as the kernels take it."""
-        return np.array([code, self.ignore_index, self.reduction == "mean"], np.int64)
+    def fill(self, frame: Frame, targets: Targets) -> None:
+        """Describe the loss and its targets to the kernels."""
+        frame[t.LOSS_CODE], frame[t.IGNORE_INDEX] = targets.code, self.ignore_index
+        frame[t.MEAN] = self.reduction == "mean"
+        frame.point(t.SMOOTHING, np.array([self.label_smoothing]))
+        if self.weight.size:
+            frame.point(t.CLASS_WEIGHT, self.weight)
+        frame.point(t.LABELS, targets.labels)
+        frame.point(t.TARGETS, targets.values)
+        frame.link(t.LOSS, kernels.loss_rows)
+
+    def divisor(self, targets: Targets) -> float:
+        """Return what the sum of all targets' losses is divided by for a mean."""
+        if not targets.labels.size:
+            rows, outputs = targets.values.shape
+            return float(rows * outputs) if self.elementwise else float(rows)
+        counted = targets.labels[targets.labels != self.ignore_index]
+        return float(self.weight[counted].sum()) if self.weight.size else float(len(counted))
 
     def check_output(self, output: Array) -> None:
         """Raise where an output cannot be this loss's."""

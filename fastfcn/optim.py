@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from fastfcn.frame import Frame
 from fastfcn.nn.parameter import Parameter
 from fastfcn.plan import Array, aligned_zeros
 from fastfcn.threads import threads
 from fastfcn.validation import as_real
 from fastfcn_kernels import sgd
+from fastfcn_kernels import table as t
 
 
 class SGD:
@@ -118,16 +120,14 @@ class SGD:
 
     def step(self) -> None:
         """Update the parameters from their gradients."""
-        hyper = self.hyperparameters()
         for buffer, theta, state, size in self._runs():
+            frame = Frame(self.dtype)
+            frame.point(t.PARAMS, buffer.values[theta:])
+            frame.point(t.GRADS, buffer.grads[theta:])
+            frame.point(t.VELOCITY, self.velocity[state:])
+            frame.point(t.HYPER, self.hyperparameters())
             with threads(None, 4.0 * size) as count:
-                sgd.sgd_step(
-                    hyper,
-                    buffer.values[theta : theta + size],
-                    buffer.grads[theta : theta + size],
-                    self.velocity[state : state + size],
-                    count,
-                )
+                frame.run(sgd.sgd_step, 0, 0, size, count)
 
     def _runs(self) -> list[tuple[Any, int, int, int]]:
         """Join parameters that follow each other in one buffer: (buffer, offset, state, size)."""

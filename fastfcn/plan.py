@@ -10,16 +10,20 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from fastfcn.frame import Frame, Source, source
 from fastfcn.threads import threads
-from fastfcn_kernels import activations, drivers, gather, stages
+from fastfcn_kernels import activations, drivers, lists, matmul, stages
 from fastfcn_kernels import table as t
-from fastfcn_kernels.matmul import matmul
-from fastfcn_kernels.simd import ALIGNMENT
+from fastfcn_kernels.compilation import Native
+from fastfcn_kernels.simd import ALIGNMENT, TILE_ROWS
 
 Array: TypeAlias = npt.NDArray[Any]
 
 PREDICT_ROWS = 96
 """Rows that a prediction takes through the network at once: their activations stay in cache."""
+
+ALIASING_BYTES = 2048
+"""Rows at a multiple of this stride share few sets of the caches, and push each other out."""
 
 
 class Stage(NamedTuple):
@@ -38,8 +42,10 @@ class Stage(NamedTuple):
 
 def padded(features: int, dtype: np.dtype[Any]) -> int:
     """Return the elements a row of ``features`` takes, padded to the kernels' alignment."""
-    lanes = ALIGNMENT // dtype.itemsize
-    return -(-features // lanes) * lanes
+    size = -(-features * dtype.itemsize // ALIGNMENT) * ALIGNMENT
+    if size % ALIASING_BYTES == 0:
+        size += ALIGNMENT
+    return size // dtype.itemsize
 
 
 def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
@@ -57,43 +63,30 @@ def flops_per_row(stages_: Sequence[Stage]) -> float:
     )
 
 
-class Source(NamedTuple):
-    """A data set as the kernels read it: where it lies, and the array that keeps it alive."""
-
-    location: Array
-    affine: Array
-    array: Array
-
-
-def source(x: Array, dtype: np.dtype[Any], scale: float = 1.0, shift: float = 0.0) -> Source:
-    """Describe ``x`` (n, features) to the kernels without copying what they can read as it lies."""
-    codes = {"uint8": gather.UINT8, "float32": gather.FLOAT32, "float64": gather.FLOAT64}
-    if x.dtype.name not in codes or not x.dtype.isnative:
-        x = x.astype(dtype)
-    location = np.array([x.ctypes.data, *x.strides, codes[x.dtype.name]], np.int64)
-    return Source(location, np.array([scale, shift], dtype), x)
-
-
 class Workspace:
-    """Room for one batch, and the table that says where everything in it lies.
+    """Room for one batch, and the frame that says where everything in it lies.
 
     Parameters
     ----------
     stages : sequence of Stage
         The network.
+    values, grads : ndarray
+        Flat parameters and their gradients, where the stages' offsets point.
     dtype : dtype
         float32 or float64.
     rows : int
-        Rows of the largest batch.
+        Rows of the largest batch, or those of all threads' blocks together.
     backward : bool
         Whether to make room for deltas and transposed weights.
     copies : int
-        Threads that get a gradient scratch (``backward``) or a whole workspace (else).
+        Threads at most.
     """
 
     def __init__(
         self,
         stages_: Sequence[Stage],
+        values: Array,
+        grads: Array,
         dtype: np.dtype[Any],
         rows: int,
         backward: bool,
@@ -102,11 +95,34 @@ class Workspace:
         self.rows = rows
         self.copies = copies
         self.table = np.full((len(stages_), t.COLUMNS), -1, np.int64)
-        self.alphas = np.array([s.alpha for s in stages_], dtype)
-        self.frame = np.zeros(t.FRAME_SIZE, np.int64)
-        self.frame[t.MATMUL] = matmul.address(dtype)
-        self.frame[t.ACTIVATE] = activations.activate.address(dtype)
-        self.frame[t.DERIVE] = activations.derive.address(dtype)
+        self.frame = frame = Frame(dtype)
+        frame.point(t.STAGES, self.table)
+        frame[t.N_STAGES] = len(stages_)
+        frame.point(t.ALPHAS, np.array([s.alpha for s in stages_], dtype))
+        frame.point(t.PARAMS, values)
+        frame.point(t.GRADS, grads)
+        frame.link(t.MATMUL, matmul.matmul)
+        frame.link(t.LISTED, matmul.listed_matmul)
+        frame.link(t.FORWARD, stages.forward_rows)
+        if backward:
+            frame.link(t.DELTAS, stages.delta_rows)
+        widths = [
+            padded(w, dtype) for w in (stages_[0].in_features, *(s.out_features for s in stages_))
+        ]
+        size = self._place(stages_, widths, backward)
+        if backward:
+            frame[t.SCRATCH] = size
+            long = rows > drivers.LONG_BATCH
+            most = drivers.LONG_GRADIENT_ROWS if long else drivers.GRADIENT_ROWS
+            frame[t.SCRATCH_SIZE] = most * max(widths)
+            size += copies * frame[t.SCRATCH_SIZE]
+        self.buffer = aligned_zeros(size, dtype)
+        self.address = self.buffer.ctypes.data
+        if stages_[0].weight >= 0:
+            self._make_lists(stages_[0].in_features, backward)
+
+    def _place(self, stages_: Sequence[Stage], widths: Sequence[int], backward: bool) -> int:
+        """Give every matrix its place; return the elements that takes."""
         size = 0
 
         def place(elements: int) -> int:
@@ -114,36 +130,48 @@ class Workspace:
             offset, size = size, size + elements
             return offset
 
-        widths = [
-            padded(w, dtype) for w in (stages_[0].in_features, *(s.out_features for s in stages_))
-        ]
+        rows = self.rows
         self.frame[t.ZEROS] = place(max(widths))
         input_at = place(rows * widths[0])
         input_delta = place(rows * widths[0]) if backward else -1
         pairs = zip(self.table, stages_, widths[:-1], widths[1:], strict=True)
         for row, stage, ld_in, ld in pairs:
             linear = stage.weight >= 0
-            keeps_z = activations.needs_z(stage.activation) or not linear
+            activation = activations.REGISTRY[stage.activation]
+            keeps_z = activation.needs_z or not linear
             row[t.LINEAR] = linear
             row[t.IN], row[t.OUT] = stage.in_features, stage.out_features
             row[t.LD_IN], row[t.LD] = ld_in, ld
             row[t.WEIGHT], row[t.BIAS] = stage.weight, stage.bias
             row[t.ACTIVATION] = stage.activation
+            row[t.ACTIVATE] = activation.activate.address(self.frame.dtype)
             row[t.INPUT] = input_at
             row[t.Z] = place(rows * ld) if linear else input_at
             row[t.A] = place(rows * ld) if keeps_z else row[t.Z]
             input_at = int(row[t.A])
             if backward:
+                row[t.DERIVE] = activation.derive.address(self.frame.dtype)
                 row[t.INPUT_DELTA] = input_delta
                 row[t.DELTA] = place(rows * ld) if linear else input_delta
                 row[t.TRANSPOSE] = place(stage.out_features * ld_in) if linear else -1
                 input_delta = int(row[t.DELTA])
+        return size
+
+    def _make_lists(self, features: int, backward: bool) -> None:
+        """Make room for lists of what is not zero in the input."""
+        frame = self.frame
+        tiles = -(-features // TILE_ROWS)
+        size = (self.rows + TILE_ROWS * self.copies) * lists.list_stride(features)
         if backward:
-            self.frame[t.SCRATCH_SIZE] = stages.GRADIENT_ROWS * max(widths)
-            self.frame[t.SCRATCH] = place(copies * int(self.frame[t.SCRATCH_SIZE]))
-            self.buffer = aligned_zeros(size, dtype)
-        else:
-            self.buffer = aligned_zeros(copies * size, dtype).reshape(copies, size)
+            size = max(size, tiles * (self.rows + 1))
+        frame[t.SKIPS] = 1
+        frame.point(t.LISTS, np.zeros(size + lists.ROOM, np.int32))
+        frame.point(t.COSTS, np.full(2 * tiles, lists.DENSE_COST, np.int32))
+        frame.point(t.FINITE, np.zeros(self.copies * lists.CACHE_LINE, np.int32))
+
+    def run(self, kernel: Native, first: int, count: int, n_threads: int) -> None:
+        """Run a range kernel over this workspace."""
+        self.frame.run(kernel, self.address, first, count, n_threads)
 
     def matrix(self, stage: int, column: int, ld_column: int, rows: int) -> Array:
         """Return a matrix of the workspace, padding included, as a view."""
@@ -174,18 +202,19 @@ class Plan:
         self._blocks: Workspace | None = None
         self._batch_rows = 0
 
+    def workspace(self, rows: int, backward: bool, copies: int) -> Workspace:
+        """Return new room for a batch of this network."""
+        return Workspace(self.stages, self.values, self.grads, self.dtype, rows, backward, copies)
+
     def forward(self, x: Array) -> Array:
         """Return the outputs of one batch (n, features) and keep what :meth:`backward` needs."""
         rows = len(x)
-        if self._batch is None or self._batch.rows != rows:
-            self._batch = Workspace(self.stages, self.dtype, rows, backward=True)
-        w = self._batch
-        data = source(x, self.dtype)
         with threads(None, rows * self._flops) as count:
-            drivers.forward(
-                w.table, w.alphas, w.frame, self.values, w.buffer,
-                data.location, data.affine, rows, count,
-            )  # fmt: skip
+            w = self._batch
+            if w is None or w.rows != rows or w.copies < count:
+                w = self._batch = self.workspace(rows, True, count)
+            w.frame.read(source(x, self.dtype))
+            w.run(drivers.forward, 0, rows, count)
         self._batch_rows = rows
         out = self.stages[-1].out_features
         return w.matrix(-1, t.A, t.LD, rows)[:, :out].copy()
@@ -204,10 +233,10 @@ class Plan:
         target = w.matrix(-1, t.DELTA, t.LD, rows)
         target[:, : delta.shape[1]] = delta
         with threads(None, rows * self._flops) as count:
-            drivers.backward(
-                w.table, w.alphas, w.frame, self.values, w.buffer, self.grads,
-                rows, input_gradient, count,
-            )  # fmt: skip
+            count = min(count, w.copies)
+            w.run(drivers.prepare, int(input_gradient), rows, count)
+            w.run(drivers.deltas, int(input_gradient), rows, count)
+            w.run(drivers.accumulate, 0, rows, count)
         if not input_gradient:
             return None
         return w.matrix(0, t.INPUT_DELTA, t.LD_IN, rows)[:, : self.stages[0].in_features].copy()
@@ -219,14 +248,14 @@ class Plan:
         if n == 0:
             return out
         with threads(n_threads, n * self._flops) as count:
-            rows = min(PREDICT_ROWS, -(-n // count))
+            block = min(PREDICT_ROWS, -(-n // count))
             # Taken while it is used: several Python threads may predict with one network.
             w, self._blocks = self._blocks, None
-            if w is None or w.rows < rows or w.copies < count:
-                w = Workspace(self.stages, self.dtype, rows, backward=False, copies=count)
-            drivers.predict(
-                w.table, w.alphas, w.frame, self.values, w.buffer,
-                data.location, data.affine, rows, out, count,
-            )  # fmt: skip
+            if w is None or w.rows < block * count or w.copies < count:
+                w = self.workspace(block * count, False, count)
+            w.frame[t.BLOCK] = w.rows // count
+            w.frame.read(data)
+            w.frame.point(t.RESULT, out)
+            w.run(drivers.predict, 0, n, count)
         self._blocks = w
         return out

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from numba import carray
 
-from fastfcn_kernels.compilation import helper, native, variant
+from fastfcn_kernels.compilation import Native, helper
 from fastfcn_kernels.elementary import (
     exp,
     expm1,
@@ -127,99 +127,64 @@ def _softplus_derivative(z, a, p):
 
 
 class Activation(NamedTuple):
-    """One entry of the registry."""
+    """One entry of the registry: two kernels, compiled when a network first uses them."""
 
     name: str
-    forward: Any
-    derivative: Any
+    activate: Native
+    derive: Native
     needs_z: bool
 
 
-REGISTRY = (
-    Activation("identity", _identity, _identity_derivative, needs_z=False),
-    Activation("relu", _relu, _relu_derivative, needs_z=False),
-    Activation("leaky_relu", _leaky_relu, _leaky_relu_derivative, needs_z=True),
-    Activation("sigmoid", _sigmoid, _sigmoid_derivative, needs_z=False),
-    Activation("tanh", _tanh, _tanh_derivative, needs_z=False),
-    Activation("gelu", _gelu, _gelu_derivative, needs_z=True),
-    Activation("silu", _silu, _silu_derivative, needs_z=True),
-    Activation("elu", _elu, _elu_derivative, needs_z=True),
-    Activation("softplus", _softplus, _softplus_derivative, needs_z=True),
-)
+def _elementwise(name: str, formula: Any, derivative: Any, needs_z: bool) -> Activation:
+    """Make an entry from its formulas."""
 
-CODES = {entry.name: code for code, entry in enumerate(REGISTRY)}
-IDENTITY = CODES["identity"]
+    def activate(p, z, a, ld, n, rows):
+        z_rows, a_rows = carray(z, (rows, ld)), carray(a, (rows, ld))
+        for i in range(rows):
+            z_row, a_row = z_rows[i], a_rows[i]
+            # First copied, then worked on in place: where a is z, as it mostly is, a loop from one
+            # to the other would fail the compiler's overlap check and run one element at a time.
+            for j in range(n):
+                a_row[j] = z_row[j]
+            for j in range(n):
+                a_row[j] = formula(a_row[j], p)
 
-# Softmax couples the elements of a row, so its formulas stand apart from the elementwise registry.
-SOFTMAX = len(REGISTRY)
-CODES["softmax"] = SOFTMAX
+    def derive(p, z, a, delta, ld, n, rows):
+        z_rows, a_rows = carray(z, (rows, ld)), carray(a, (rows, ld))
+        delta_rows = carray(delta, (rows, ld))
+        for i in range(rows):
+            z_row, a_row, delta_row = z_rows[i], a_rows[i], delta_rows[i]
+            for j in range(n):
+                delta_row[j] *= derivative(z_row[j], a_row[j], p)
 
-
-def needs_z(code: int) -> bool:
-    """Tell whether the derivative of activation ``code`` reads z, which then must be kept."""
-    return code != SOFTMAX and REGISTRY[code].needs_z
-
-
-def _forward_loop(entry: Activation) -> Any:
-    formula = entry.forward
-
-    @variant(f"forward_loop_{entry.name}")
-    def loop(p, z, a, n):
-        # First copied, then worked on in place: where a is z, as it mostly is, a loop from one to
-        # the other would fail the compiler's overlap check and run one element at a time.
-        for j in range(n):
-            a[j] = z[j]
-        for j in range(n):
-            a[j] = formula(a[j], p)
-
-    return loop
+    return Activation(name, *_kernels(name, activate, derive), needs_z)
 
 
-def _derivative_loop(entry: Activation) -> Any:
-    formula = entry.derivative
+def _kernels(name: str, activate: Any, derive: Any) -> tuple[Native, Native]:
+    """Make the two kernels of an activation.
 
-    @variant(f"derivative_loop_{entry.name}")
-    def loop(p, z, a, delta, n):
-        for j in range(n):
-            delta[j] *= formula(z[j], a[j], p)
-
-    return loop
-
-
-def _forward_dispatch(code: int) -> Any:
-    """Chain the registry's loops from ``code`` on, each compiled into its own straight loop."""
-    if code == len(REGISTRY):
-        return _softmax_row
-    loop, rest = _forward_loop(REGISTRY[code]), _forward_dispatch(code + 1)
-
-    @variant(f"forward_dispatch_{code}")
-    def dispatch(wanted, p, z, a, n):
-        if wanted == code:
-            loop(p, z, a, n)
-        else:
-            rest(wanted, p, z, a, n)
-
-    return dispatch
+    ``activate``, a = h(z): p, the activation's parameter; z, a, pointers to (rows, n) with row
+    stride ld, where a may be z; ld, n, rows. ``derive``, δ ← δ ⊙ h'(z): p; z, a, δ; ld, n, rows.
+    """
+    activate.__name__ = activate.__qualname__ = f"activate_{name}"
+    derive.__name__ = derive.__qualname__ = f"derive_{name}"
+    return Native(activate, "rppnnn"), Native(derive, "rpppnnn")
 
 
-def _derivative_dispatch(code: int) -> Any:
-    """Chain the registry's derivative loops from ``code`` on."""
-    if code == len(REGISTRY):
-        return _softmax_row_backward
-    loop, rest = _derivative_loop(REGISTRY[code]), _derivative_dispatch(code + 1)
+def _softmax(p, z, a, ld, n, rows):
+    z_rows, a_rows = carray(z, (rows, ld)), carray(a, (rows, ld))
+    for i in range(rows):
+        _softmax_row(z_rows[i], a_rows[i], n)
 
-    @variant(f"derivative_dispatch_{code}")
-    def dispatch(wanted, p, z, a, delta, n):
-        if wanted == code:
-            loop(p, z, a, delta, n)
-        else:
-            rest(wanted, p, z, a, delta, n)
 
-    return dispatch
+def _softmax_derive(p, z, a, delta, ld, n, rows):
+    a_rows, delta_rows = carray(a, (rows, ld)), carray(delta, (rows, ld))
+    for i in range(rows):
+        _softmax_row_backward(a_rows[i], delta_rows[i], n)
 
 
 @helper
-def _softmax_row(wanted, p, z, a, n):
+def _softmax_row(z, a, n):
     """Softmax of one row, shifted by its own maximum."""
     largest = z[0]
     for j in range(1, n):
@@ -234,7 +199,7 @@ def _softmax_row(wanted, p, z, a, n):
 
 
 @helper
-def _softmax_row_backward(wanted, p, z, a, delta, n):
+def _softmax_row_backward(a, delta, n):
     """Pull δ back through softmax: a ⊙ (δ - ⟨δ, a⟩), the whole Jacobian."""
     inner = like(a[0], 0.0)
     for j in range(n):
@@ -243,46 +208,19 @@ def _softmax_row_backward(wanted, p, z, a, delta, n):
         delta[j] = a[j] * (delta[j] - inner)
 
 
-_activate_row = _forward_dispatch(0)
-_derive_row = _derivative_dispatch(0)
+REGISTRY = (
+    _elementwise("identity", _identity, _identity_derivative, needs_z=False),
+    _elementwise("relu", _relu, _relu_derivative, needs_z=False),
+    _elementwise("leaky_relu", _leaky_relu, _leaky_relu_derivative, needs_z=True),
+    _elementwise("sigmoid", _sigmoid, _sigmoid_derivative, needs_z=False),
+    _elementwise("tanh", _tanh, _tanh_derivative, needs_z=False),
+    _elementwise("gelu", _gelu, _gelu_derivative, needs_z=True),
+    _elementwise("silu", _silu, _silu_derivative, needs_z=True),
+    _elementwise("elu", _elu, _elu_derivative, needs_z=True),
+    _elementwise("softplus", _softplus, _softplus_derivative, needs_z=True),
+    # Softmax couples the elements of a row.
+    Activation("softmax", *_kernels("softmax", _softmax, _softmax_derive), needs_z=False),
+)
 
-
-@native("nrppnnn")
-def activate(code, p, z, a, ld, n, rows):
-    """Activation of rows: a = h(z).
-
-    Parameters
-    ----------
-    code, p : int, real
-        Activation and its parameter.
-    z, a : pointer
-        (rows, n), row stride ld; a may be z                              [in], [out]
-    ld, n, rows : int
-        Row stride, features, rows.
-    """
-    z_rows = carray(z, (rows, ld))
-    a_rows = carray(a, (rows, ld))
-    for i in range(rows):
-        _activate_row(code, p, z_rows[i], a_rows[i], n)
-
-
-@native("nrpppnnn")
-def derive(code, p, z, a, delta, ld, n, rows):
-    """Derivative of the activation, put on the delta: δ ← δ ⊙ h'(z).
-
-    Parameters
-    ----------
-    code, p : int, real
-        Activation and its parameter.
-    z, a : pointer
-        (rows, n), row stride ld                                          [in]
-    delta : pointer
-        (rows, n), row stride ld                                          [in, out]
-    ld, n, rows : int
-        Row stride, features, rows.
-    """
-    z_rows = carray(z, (rows, ld))
-    a_rows = carray(a, (rows, ld))
-    delta_rows = carray(delta, (rows, ld))
-    for i in range(rows):
-        _derive_row(code, p, z_rows[i], a_rows[i], delta_rows[i], n)
+CODES = {entry.name: code for code, entry in enumerate(REGISTRY)}
+IDENTITY = CODES["identity"]

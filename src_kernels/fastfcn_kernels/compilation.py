@@ -6,6 +6,7 @@ machine's vector shape: any edit opens a new, empty folder.
 """
 
 import contextlib
+import ctypes
 import functools
 import hashlib
 import os
@@ -32,7 +33,8 @@ def sources_hash() -> str:
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    digest.update(repr((simd.VECTOR_BYTES, simd.TILE_ROWS, simd.TILE_VECTORS)).encode())
+    tiles = (simd.VECTOR_BYTES, simd.TILE_ROWS, simd.TILE_VECTORS, simd.WIDE_VECTORS)
+    digest.update(repr(tiles).encode())
     return digest.hexdigest()[:16]
 
 
@@ -87,6 +89,10 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
 
     _impl_class = _CacheImpl
 
+    def _index_key(self, signature: Any, codegen: Any) -> Any:
+        # The folder stands for the code, and what a kernel closes over has no lasting name.
+        return signature, codegen.magic_tuple()
+
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(signature, target_context)
@@ -106,7 +112,9 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
 
 
 compiled: list[Any] = []
-"""Every entry kernel, so that compilation can be observed."""
+"""Every parallel kernel, and"""
+natives: "list[Native]" = []
+"""every native one, so that compilation can be observed."""
 
 
 _helpers: set[tuple[str, str]] = set()
@@ -151,25 +159,60 @@ class Native:
     function : callable
         Returns nothing.
     arguments : str
-        A letter for each argument: ``p`` a pointer to reals, ``r`` a real, ``n`` a count.
+        A letter for each argument: ``p`` a pointer to reals, ``f`` one to a frame, ``l`` one to
+        int32, ``r`` a real, ``d`` a float64, ``n`` a count.
     """
 
     def __init__(self, function: Callable[..., Any], arguments: str) -> None:
         self._function, self._arguments = function, arguments
         self._compiled: dict[np.dtype[Any], Any] = {}
+        self._callable: dict[np.dtype[Any], Any] = {}
+        natives.append(self)
+
+    @property
+    def name(self) -> str:
+        """The kernel's name."""
+        return self._function.__name__
+
+    @property
+    def precisions(self) -> list[np.dtype[Any]]:
+        """Precisions that this process holds compiled."""
+        return list(self._compiled)
 
     def address(self, dtype: np.dtype[Any]) -> int:
         """Return the kernel's address for float32 or float64, compiled or loaded on first use."""
+        return int(self._kernel(dtype).address)
+
+    def function(self, dtype: np.dtype[Any]) -> Any:
+        """Return the kernel as Python calls it: addresses and counts are ints, the GIL is free."""
+        if dtype not in self._callable:
+            kinds: dict[str, Any] = {
+                "r": np.ctypeslib.as_ctypes_type(dtype),
+                "d": ctypes.c_double,
+                "n": ctypes.c_ssize_t,
+            }
+            arguments = [kinds.get(letter, ctypes.c_void_p) for letter in self._arguments]
+            self._callable[dtype] = ctypes.CFUNCTYPE(None, *arguments)(self.address(dtype))
+        return self._callable[dtype]
+
+    def _kernel(self, dtype: np.dtype[Any]) -> Any:
         if dtype not in self._compiled:
             real = numba.from_dtype(dtype)
-            kinds = {"p": types.CPointer(real), "r": real, "n": types.intp}
+            kinds = {
+                "p": types.CPointer(real),
+                "f": types.CPointer(types.int64),
+                "l": types.CPointer(types.int32),
+                "r": real,
+                "d": types.float64,
+                "n": types.intp,
+            }
             arguments = tuple(kinds[letter] for letter in self._arguments)
             options = {"error_model": "numpy", "no_cpython_wrapper": True}
             compiled_function: Any = CFunc(self._function, (arguments, types.void), {}, options)
             compiled_function._cache = _KernelCache(self._function)
             compiled_function.compile()
             self._compiled[dtype] = compiled_function
-        return int(self._compiled[dtype].address)
+        return self._compiled[dtype]
 
 
 def native(arguments: str) -> Callable[[Callable[..., Any]], Native]:
@@ -190,22 +233,21 @@ def call(typingctx: Any, address: Any, arguments: Any) -> Any:
     return types.void(address, arguments), codegen
 
 
-def kernel(parallel: bool) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a kernel that Python calls: lazily, without the GIL, and kept on disk.
+def parallel(function: Callable[..., Any]) -> Any:
+    """Compile a kernel with parallel regions: lazily, without the GIL, and kept on disk.
 
-    Division follows IEEE (``error_model="numpy"``) and no ``fastmath`` flag is set: NaN, infinities
-    and the order of sums are the source's own.
+    Division follows IEEE (``error_model="numpy"``) and no ``fastmath`` flag is set, here and in
+    every other kernel: NaN, infinities and the order of sums are the source's own. Regions are not
+    fused: Numba cannot see what a kernel called by its address reads and writes.
     """
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = numba.njit(parallel=parallel, error_model="numpy", nogil=True)(function)
-        dispatcher._cache = _KernelCache(function)
-        compiled.append(dispatcher)
-        return dispatcher
-
-    return decorate
+    options: dict[str, Any] = {"fusion": False}
+    dispatcher = numba.njit(parallel=options, error_model="numpy", nogil=True)(function)
+    dispatcher._cache = _KernelCache(function)
+    compiled.append(dispatcher)
+    return dispatcher
 
 
 def compiled_signatures() -> int:
     """Return how many kernel specialisations this process holds, loaded or compiled."""
-    return sum(len(dispatcher.signatures) for dispatcher in compiled)
+    parallel = sum(len(dispatcher.signatures) for dispatcher in compiled)
+    return parallel + sum(len(kernel.precisions) for kernel in natives)

@@ -1,364 +1,353 @@
-"""Parallel kernels: what Python calls.
+"""Range kernels: what Python calls, alone or through a parallel region.
 
-Each hands ranges to threads. One writer per element and sums in a fixed order: no result depends on
-the number of threads. With one thread no parallel region is entered, which is how calls stay right
+Each takes a frame, the workspace, which of how many threads it is, and a stretch of rows. It works
+on its thread's share: one writer per element and sums in a fixed order, so no result depends on the
+number of threads. With one thread no parallel region is entered, which is how calls stay right
 where a threading layer could not take them (a forked child, concurrent callers).
 """
 
-from numba import prange
+from numba import carray, prange
 
 from fastfcn_kernels import table as t
-from fastfcn_kernels.compilation import helper, kernel
-from fastfcn_kernels.gather import gather_row
-from fastfcn_kernels.losses import is_hit, loss_row, normaliser, takes_labels
-from fastfcn_kernels.matmul import matrix
-from fastfcn_kernels.sgd import sgd_range
-from fastfcn_kernels.simd import default_fp_mode, pointer, restore_fp_mode
+from fastfcn_kernels.compilation import call, native, parallel
+from fastfcn_kernels.gather import gather_rows
+from fastfcn_kernels.lists import (
+    FIRST_DELTA,
+    WEIGHTS,
+    all_flags,
+    feature_lists,
+    set_flag,
+)
+from fastfcn_kernels.losses import normaliser
+from fastfcn_kernels.matmul import clear_padding
+from fastfcn_kernels.memory import advance, int32s, reals
+from fastfcn_kernels.sgd import HYPERPARAMETERS, sgd_range
+from fastfcn_kernels.simd import TILE_ROWS, all_finite, default_fp_mode, restore_fp_mode
 from fastfcn_kernels.stages import (
-    GRADIENT_ROWS,
     bias_gradient,
-    delta_rows,
-    forward_rows,
+    place,
     share_of_features,
     share_of_rows,
+    stage_at,
     transpose_rows,
-    weight_gradient,
 )
 
+SCAN_ROWS = 4 * TILE_ROWS
+"""Rows from which on looking whether the first weight is finite costs little beside using it."""
 
-@helper
-def _enter_rows(stages, alphas, frame, params, work, source, affine, order, first, i0, i1):
-    """Gather rows i0:i1 of a batch that begins at ``first`` and take them through the network."""
-    mode = default_fp_mode()
-    n, ld = stages[0, t.IN], stages[0, t.LD_IN]
-    x = matrix(work, stages[0, t.INPUT], i1, ld)
-    for i in range(i0, i1):
-        sample = order[first + i] if order.size else first + i
-        gather_row(source, sample, x[i], n, affine[0], affine[1])
-    forward_rows(stages, alphas, frame, params, work, i0, i1)
-    restore_fp_mode(mode)
+GRADIENT_ROWS = 4 * TILE_ROWS
+"""Rows of a weight gradient that are computed at once: they stay in the first-level cache."""
+LONG_BATCH = 256
+"""Samples from which on"""
+LONG_GRADIENT_ROWS = 16 * TILE_ROWS
+"""rows are computed at once, so that packing the delta pays."""
 
 
-@kernel(parallel=True)
-def forward(stages, alphas, frame, params, work, source, affine, batch, n_threads):
-    """Forward pass of one batch that keeps what the backward pass needs.
+@native("fpnnnn")
+def forward(frame_at, work, thread, n_threads, first, count):
+    """Forward pass of a batch that keeps what the backward pass needs.
 
     Parameters
     ----------
-    stages, alphas, frame, params, work
-        As :func:`~fastfcn_kernels.stages.forward_rows`.
-    source, affine : int64 (4,), real (2,)
-        The data, its scale and shift                                     [in]
-    batch, n_threads : int
-        Rows; threads to use.
+    frame_at : pointer to int64
+        The frame: network, workspace, code, data                         [in]
+    work : pointer
+        Workspace for ``count`` rows                                      [out]
+    thread, n_threads : int
+        Which share of how many.
+    first, count : int
+        Rows of the data.
     """
-    order = source[:0]
-    if n_threads == 1:
-        _enter_rows(stages, alphas, frame, params, work, source, affine, order, 0, 0, batch)
-        return
-    for thread in prange(n_threads):
-        i0, i1 = share_of_rows(batch, thread, n_threads)
-        _enter_rows(stages, alphas, frame, params, work, source, affine, order, 0, i0, i1)
+    mode = default_fp_mode()
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    i0, i1 = share_of_rows(count, thread, n_threads)
+    gather_rows(frame, work, first, i0, i1, i0)
+    skips = 0
+    if frame[t.SKIPS] != 0 and i1 - i0 >= SCAN_ROWS:
+        stage = stage_at(frame, 0)
+        weight = advance(reals(frame[t.PARAMS], work), stage[t.WEIGHT])
+        skips = 1 if all_finite(weight, stage[t.IN] * stage[t.LD]) else 0
+    call(frame[t.FORWARD], (frame_at, work, thread, i0, i1, skips))
+    restore_fp_mode(mode)
 
 
-@helper
-def _predict_rows(stages, alphas, frame, params, work, source, affine, rows, out, i0, i1):
-    last = stages[stages.shape[0] - 1]
-    n, ld = last[t.OUT], last[t.LD]
-    order = source[:0]
-    for first in range(i0, i1, rows):
-        count = min(rows, i1 - first)
-        _enter_rows(stages, alphas, frame, params, work, source, affine, order, first, 0, count)
-        a = matrix(work, last[t.A], count, ld)
-        for i in range(count):
-            for j in range(n):
-                out[first + i, j] = a[i, j]
-
-
-@kernel(parallel=True)
-def predict(stages, alphas, frame, params, works, source, affine, rows, out, n_threads):
+@native("fpnnnn")
+def predict(frame_at, work, thread, n_threads, first, count):
     """Outputs of any number of rows, in blocks that stay in cache.
 
     Parameters
     ----------
-    works : real (threads, workspace)
-        A workspace for ``rows`` rows for each thread                     [scratch]
-    out : real (n, K)                                                     [out]
+    frame_at : pointer to int64
+        The frame: network, workspace, code, data, RESULT, BLOCK          [in]
+    work : pointer
+        Workspace for BLOCK rows for each thread                          [scratch]
+    first, count : int
+        Rows of the data, and of RESULT.
 
     Others as :func:`forward`.
     """
-    n = out.shape[0]
-    if n_threads == 1:
-        _predict_rows(stages, alphas, frame, params, works[0], source, affine, rows, out, 0, n)
-        return
-    for thread in prange(n_threads):
-        i0, i1 = share_of_rows(n, thread, n_threads)
-        _predict_rows(
-            stages, alphas, frame, params, works[thread], source, affine, rows, out, i0, i1
-        )
-
-
-@helper
-def _transpose(stages, params, work, input_delta, thread, n_threads):
-    """Refresh the transposed copies of the weight rows that fall to a thread."""
-    for s in range(stages.shape[0]):
-        if stages[s, t.LINEAR] == 1 and (s > 0 or input_delta):
-            k0, k1 = share_of_features(stages, s, thread, n_threads)
-            transpose_rows(stages[s], params, work, k0, k1)
-
-
-@helper
-def _delta_rows(stages, alphas, frame, work, input_delta, i0, i1):
-    """Delta recursion for rows i0:i1, in the default floating-point mode."""
     mode = default_fp_mode()
-    delta_rows(stages, alphas, frame, work, input_delta, i0, i1)
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    i0, i1 = share_of_rows(count, thread, n_threads)
+    block = frame[t.BLOCK]
+    skips = 0
+    if frame[t.SKIPS] != 0 and i1 - i0 >= SCAN_ROWS:
+        stage = stage_at(frame, 0)
+        weight = advance(reals(frame[t.PARAMS], work), stage[t.WEIGHT])
+        skips = 1 if all_finite(weight, stage[t.IN] * stage[t.LD]) else 0
+    last = stage_at(frame, frame[t.N_STAGES] - 1)
+    n, ld = last[t.OUT], last[t.LD]
+    out = carray(reals(frame[t.RESULT], work), (first + count, n))
+    at = thread * block
+    for i in range(i0, i1, block):
+        rows = min(block, i1 - i)
+        gather_rows(frame, work, first, i, i + rows, at)
+        call(frame[t.FORWARD], (frame_at, work, thread, at, at + rows, skips))
+        a = carray(place(work, last, t.A, at, t.LD), (rows, ld))
+        for r in range(rows):
+            for j in range(n):
+                out[first + i + r, j] = a[r, j]
     restore_fp_mode(mode)
 
 
-@helper
-def _accumulate(stages, frame, work, grads, batch, thread, n_threads):
-    """Add the gradients that fall to a thread to those already there."""
-    mode = default_fp_mode()
-    for s in range(stages.shape[0]):
-        stage = stages[s]
-        if stage[t.LINEAR] == 1:
-            k0, k1 = share_of_features(stages, s, thread, n_threads)
-            if k1 > k0:
-                ld = stage[t.LD]
-                gradient = matrix(grads, stage[t.WEIGHT] + k0 * ld, k1 - k0, ld)
-                start = pointer(gradient, 0, 0)
-                weight_gradient(stage, frame, work, batch, start, ld, gradient, k0, k1)
-                if k0 == 0 and stage[t.BIAS] >= 0:
-                    bias_gradient(stage, work, batch, grads[stage[t.BIAS] :][:ld])
-    restore_fp_mode(mode)
-
-
-@kernel(parallel=True)
-def backward(stages, alphas, frame, params, work, grads, batch, input_delta, n_threads):
-    """Backward pass of one batch: deltas, then gradients, added to those already there.
+@native("fpnnnn")
+def prepare(frame_at, work, thread, n_threads, first, count):
+    """Make the transposed copies of the weights, and the flag of the first one.
 
     Parameters
     ----------
-    stages, alphas, frame, params, work
-        As :func:`~fastfcn_kernels.stages.delta_rows`, after :func:`forward`.
-    grads : real (P,)
-        Gradients, laid out as the parameters                             [in, out]
-    batch, n_threads : int
-        Rows; threads to use.
-    input_delta : bool
-        Whether to compute the delta of the network's input.
+    first : int
+        1 to prepare for the delta of the network's input too.
+    count : int
+        Not read.
+
+    Others as :func:`forward`.
     """
-    if n_threads == 1:
-        _transpose(stages, params, work, input_delta, 0, 1)
-        _delta_rows(stages, alphas, frame, work, input_delta, 0, batch)
-        _accumulate(stages, frame, work, grads, batch, 0, 1)
-        return
-    for thread in prange(n_threads):
-        _transpose(stages, params, work, input_delta, thread, n_threads)
-    for thread in prange(n_threads):
-        i0, i1 = share_of_rows(batch, thread, n_threads)
-        _delta_rows(stages, alphas, frame, work, input_delta, i0, i1)
-    for thread in prange(n_threads):
-        _accumulate(stages, frame, work, grads, batch, thread, n_threads)
-
-
-@helper
-def _update(stages, frame, params, velocity, hyper, work, batch, thread, n_threads):
-    """Gradients and momentum update of the parameters that fall to a thread.
-
-    A few rows of a gradient at a time, in the thread's scratch: they never leave its cache.
-    """
-    mode = default_fp_mode()
-    for s in range(stages.shape[0]):
-        stage = stages[s]
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    params = reals(frame[t.PARAMS], work)
+    none = carray(int32s(frame[t.COSTS]), (0,))
+    for s in range(frame[t.N_STAGES]):
+        stage = stage_at(frame, s)
         if stage[t.LINEAR] == 0:
             continue
-        k0, k1 = share_of_features(stages, s, thread, n_threads)
-        if k1 <= k0:
-            continue
-        ld = stage[t.LD]
-        scratch = frame[t.SCRATCH] + thread * frame[t.SCRATCH_SIZE]
-        zeros = pointer(matrix(work, frame[t.ZEROS], 1, ld), 0, 0)
-        if stage[t.WEIGHT_VELOCITY] >= 0:
-            for k in range(k0, k1, GRADIENT_ROWS):
-                rows = min(GRADIENT_ROWS, k1 - k)
-                gradient = matrix(work, scratch, rows, ld)
-                weight_gradient(stage, frame, work, batch, zeros, 0, gradient, k, k + rows)
-                at, state, size = stage[t.WEIGHT], stage[t.WEIGHT_VELOCITY], rows * ld
-                sgd_range(
-                    hyper,
-                    params[at + k * ld :][:size],
-                    work[scratch:][:size],
-                    velocity[state + k * ld :][:size],
-                )
-                if s > 0:
-                    transpose_rows(stage, params, work, k, k + rows)
-        if k0 == 0 and stage[t.BIAS_VELOCITY] >= 0:
-            gradient_row = work[scratch:][:ld]
-            gradient_row[:] = 0.0
-            bias_gradient(stage, work, batch, gradient_row)
-            sgd_range(
-                hyper,
-                params[stage[t.BIAS] :][:ld],
-                gradient_row,
-                velocity[stage[t.BIAS_VELOCITY] :][:ld],
-            )
-    restore_fp_mode(mode)
+        k0, k1 = share_of_features(frame, s, thread, n_threads, none)
+        if s > 0 or first == 1:
+            transpose_rows(stage, params, work, k0, k1)
+        if s == 0 and frame[t.SKIPS] != 0:
+            weight = advance(params, stage[t.WEIGHT] + k0 * stage[t.LD])
+            finite = all_finite(weight, (k1 - k0) * stage[t.LD])
+            set_flag(frame, thread, WEIGHTS, finite)
 
 
-@helper
-def _learn_rows(
-    stages,
-    alphas,
-    frame,
-    params,
-    work,
-    source,
-    affine,
-    order,
-    first,
-    loss,
-    smoothing,
-    class_weight,
-    labels,
-    targets,
-    factor,
-    values,
-    hits,
-    i0,
-    i1,
-):
-    """Rows i0:i1 of a batch: gather, forward, loss, deltas."""
-    mode = default_fp_mode()
-    _enter_rows(stages, alphas, frame, params, work, source, affine, order, first, i0, i1)
-    last = stages[stages.shape[0] - 1]
-    n, ld = last[t.OUT], last[t.LD]
-    a = matrix(work, last[t.A], i1, ld)
-    delta = matrix(work, last[t.DELTA], i1, ld)
-    with_labels = takes_labels(loss[0])
-    for i in range(i0, i1):
-        sample = order[first + i]
-        label = labels[sample] if with_labels else -1
-        target = targets[0] if with_labels else targets[sample]
-        values[first + i] = loss_row(
-            loss, smoothing, class_weight, a[i], n, label, target, factor, delta[i]
-        )
-        if with_labels:
-            hits[first + i] = is_hit(a[i], n, label)
-    delta_rows(stages, alphas, frame, work, False, i0, i1)
-    restore_fp_mode(mode)
-
-
-@kernel(parallel=True)
-def train(
-    stages,
-    alphas,
-    frame,
-    params,
-    velocity,
-    hyper,
-    work,
-    source,
-    affine,
-    order,
-    loss,
-    smoothing,
-    class_weight,
-    labels,
-    targets,
-    batch,
-    first,
-    stop,
-    values,
-    hits,
-    n_threads,
-):
-    """Training steps over rows first:stop of an epoch, two parallel regions a step.
-
-    First region, by rows of the batch: gather, forward, loss, output delta, delta recursion. Second
-    region, by input features: weight and bias gradients, momentum update, transposed copies.
+@native("fpnnnn")
+def deltas(frame_at, work, thread, n_threads, first, count):
+    """Delta recursion over the rows of a batch, after :func:`forward` and :func:`prepare`.
 
     Parameters
     ----------
-    stages, alphas, frame, params, work, source, affine
-        As :func:`forward`; ``params``                                    [in, out]
-    velocity : real
-        The optimiser's state, at the table's velocity offsets            [in, out]
-    hyper : real (5,)
-        As :func:`~fastfcn_kernels.sgd.sgd_range`                         [in]
-    order : int64 (n,)
-        The epoch's samples in the order of training                      [in]
-    loss, smoothing, class_weight, labels, targets
-        As :func:`~fastfcn_kernels.losses.loss_row`, for the whole data   [in]
-    batch, first, stop : int
-        Rows a step; rows of the epoch. The last batch may be smaller and counts its own rows.
-    values, hits : float64 (n,), bool (n,)
-        Loss of each row of the epoch, and whether its label came first   [out]
-    n_threads : int
-        Threads to use.
+    first : int
+        1 to go on to the delta of the network's input.
+
+    Others as :func:`forward`.
+    """
+    mode = default_fp_mode()
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    i0, i1 = share_of_rows(count, thread, n_threads)
+    call(frame[t.DELTAS], (frame_at, work, i0, i1, first))
+    restore_fp_mode(mode)
+
+
+@native("fpnnnn")
+def accumulate(frame_at, work, thread, n_threads, first, count):
+    """Add a batch's gradients to GRADS, after :func:`deltas`: dW += aᵀ δ, db += Σ δ.
+
+    Parameters as :func:`forward`; ``first`` is not read.
+
+    Notes
+    -----
+    2·batch·Σ in·out flops. Sums run over the samples in ascending order, whatever the threads.
+
+    References
+    ----------
+    000_0158dc28be9f1671, section 2.1.
+    """
+    mode = default_fp_mode()
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    grads = reals(frame[t.GRADS], work)
+    none = carray(int32s(frame[t.COSTS]), (0,))
+    for s in range(frame[t.N_STAGES]):
+        stage = stage_at(frame, s)
+        if stage[t.LINEAR] == 0:
+            continue
+        k0, k1 = share_of_features(frame, s, thread, n_threads, none)
+        if k1 <= k0:
+            continue
+        n, ld = stage[t.OUT], stage[t.LD]
+        gradient = advance(grads, stage[t.WEIGHT] + k0 * ld)
+        x = advance(place(work, stage, t.INPUT, 0, t.LD_IN), k0)
+        delta = place(work, stage, t.DELTA, 0, t.LD)
+        call(
+            frame[t.MATMUL],
+            (gradient, ld, gradient, ld, x, 1, stage[t.LD_IN], delta, ld, k1 - k0, n, count),
+        )
+        clear_padding(gradient, ld, n, k1 - k0)
+        if k0 == 0 and stage[t.BIAS] >= 0:
+            bias_gradient(stage, work, count, advance(grads, stage[t.BIAS]))
+    restore_fp_mode(mode)
+
+
+@native("fpnnnn")
+def learn(frame_at, work, thread, n_threads, first, count):
+    """First region of a training step, by rows: gather, forward, loss, deltas.
+
+    Parameters as :func:`forward`; ``first`` is the batch's first row in the epoch.
+
+    Notes
+    -----
+    Zeros are skipped while every thread found its share of the first weight finite, in
+    :func:`prepare` or :func:`update`.
+    """
+    mode = default_fp_mode()
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    i0, i1 = share_of_rows(count, thread, n_threads)
+    gather_rows(frame, work, first, i0, i1, i0)
+    skips = 1 if frame[t.SKIPS] != 0 and all_flags(frame, n_threads, WEIGHTS) else 0
+    call(frame[t.FORWARD], (frame_at, work, thread, i0, i1, skips))
+    divisor = normaliser(frame, first, count)
+    factor = 1.0 / divisor if divisor > 0.0 else 0.0
+    call(frame[t.LOSS], (frame_at, work, first, i0, i1, factor))
+    call(frame[t.DELTAS], (frame_at, work, i0, i1, 0))
+    if frame[t.SKIPS] != 0:
+        stage = stage_at(frame, 0)
+        delta = place(work, stage, t.DELTA, i0, t.LD)
+        finite = all_finite(delta, (i1 - i0) * stage[t.LD])
+        set_flag(frame, thread, FIRST_DELTA, finite)
+    restore_fp_mode(mode)
+
+
+@native("fpnnnn")
+def update(frame_at, work, thread, n_threads, first, count):
+    """Second region of a training step, by input features: gradients, update, transposed copies.
+
+    Parameters as :func:`learn`.
+
+    Notes
+    -----
+    2·batch·Σ in·out flops, fewer in the first stage with zeros skipped. A few rows of a gradient at
+    a time, in the thread's scratch: they never leave its cache.
+
+    References
+    ----------
+    000_0158dc28be9f1671, sections 2.1 and 2.5.
+    """
+    mode = default_fp_mode()
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    params, velocity = reals(frame[t.PARAMS], work), reals(frame[t.VELOCITY], work)
+    hyper = carray(reals(frame[t.HYPER], work), (HYPERPARAMETERS,))
+    scratch = advance(work, frame[t.SCRATCH] + thread * frame[t.SCRATCH_SIZE])
+    zeros = advance(work, frame[t.ZEROS])
+    # Costs have two generations: those of the step before, which every thread divides the work by,
+    # and this one's, which each writes for its share.
+    tiles = (stage_at(frame, 0)[t.IN] + TILE_ROWS - 1) // TILE_ROWS if frame[t.SKIPS] != 0 else 0
+    generation = first // count & 1
+    costs = carray(advance(int32s(frame[t.COSTS]), (1 - generation) * tiles), (tiles,))
+    new_costs = carray(advance(int32s(frame[t.COSTS]), generation * tiles), (tiles,))
+    chunk = GRADIENT_ROWS if count <= LONG_BATCH else LONG_GRADIENT_ROWS
+    for s in range(frame[t.N_STAGES]):
+        stage = stage_at(frame, s)
+        if stage[t.LINEAR] == 0:
+            continue
+        n, ld, ld_in = stage[t.OUT], stage[t.LD], stage[t.LD_IN]
+        k0, k1 = share_of_features(frame, s, thread, n_threads, costs)
+        x = place(work, stage, t.INPUT, 0, t.LD_IN)
+        delta = place(work, stage, t.DELTA, 0, t.LD)
+        listed = False
+        if s == 0 and frame[t.SKIPS] != 0 and all_flags(frame, n_threads, FIRST_DELTA):
+            lists, stride, listed = feature_lists(frame, stage, x, count, k0, k1, new_costs)
+        if stage[t.WEIGHT_VELOCITY] >= 0:
+            finite = True
+            for k in range(k0, k1, chunk):
+                rows = min(chunk, k1 - k)
+                at = advance(x, k)
+                if listed:
+                    call(
+                        frame[t.LISTED],
+                        (
+                            scratch, ld, zeros, 0, at, 1, ld_in, 0, delta, ld,
+                            rows, n, count, advance(lists, k // TILE_ROWS * stride), stride,
+                        ),
+                    )  # fmt: skip
+                else:
+                    call(
+                        frame[t.MATMUL],
+                        (scratch, ld, zeros, 0, at, 1, ld_in, delta, ld, rows, n, count),
+                    )
+                clear_padding(scratch, ld, n, rows)
+                theta = advance(params, stage[t.WEIGHT] + k * ld)
+                state = advance(velocity, stage[t.WEIGHT_VELOCITY] + k * ld)
+                size = rows * ld
+                sgd_range(
+                    hyper, carray(theta, (size,)), carray(scratch, (size,)), carray(state, (size,))
+                )
+                if s == 0 and frame[t.SKIPS] != 0:
+                    finite &= all_finite(theta, size)
+            if s == 0:
+                set_flag(frame, thread, WEIGHTS, finite)
+            elif k1 > k0:
+                transpose_rows(stage, params, work, k0, k1)
+        if k0 == 0 and k1 > 0 and stage[t.BIAS_VELOCITY] >= 0:
+            row = carray(scratch, (ld,))
+            row[:] = 0.0
+            bias_gradient(stage, work, count, scratch)
+            theta = advance(params, stage[t.BIAS])
+            state = advance(velocity, stage[t.BIAS_VELOCITY])
+            sgd_range(hyper, carray(theta, (ld,)), row, carray(state, (ld,)))
+    restore_fp_mode(mode)
+
+
+@native("fpnnn")
+def train_alone(frame_at, work, first, stop, batch):
+    """Training steps over rows first:stop of an epoch, on one thread.
+
+    Parameters
+    ----------
+    frame_at, work
+        As :func:`forward`.
+    first, stop, batch : int
+        Rows of the epoch; rows a step. The last batch may be smaller and counts its own rows.
+    """
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    for row in range(first, stop, batch):
+        count = min(batch, stop - row)
+        call(frame[t.LEARN], (frame_at, work, 0, 1, row, count))
+        call(frame[t.UPDATE], (frame_at, work, 0, 1, row, count))
+
+
+@parallel
+def region(kernel, frame_at, work, first, count, n_threads):
+    """Run a range kernel, given by its address, on threads. Pointers are addresses here."""
+    for thread in prange(n_threads):
+        call(kernel, (frame_at, work, thread, n_threads, first, count))
+
+
+@parallel
+def train(learn_at, update_at, frame_at, work, first, stop, batch, n_threads):
+    """Training steps over rows first:stop of an epoch: two parallel regions a step.
+
+    Parameters
+    ----------
+    learn_at, update_at, frame_at, work : int
+        Addresses of the two regions' kernels, the frame and the workspace.
+    first, stop, batch, n_threads : int
+        As :func:`train_alone`; threads to use.
 
     Notes
     -----
     2·Σ in·out flops a sample for each of forward, gradient and (from the second layer) delta.
     """
-    if n_threads == 1:
-        _transpose(stages, params, work, False, 0, 1)
-    else:
-        for thread in prange(n_threads):
-            _transpose(stages, params, work, False, thread, n_threads)
-    mode = default_fp_mode()
-    n = stages[stages.shape[0] - 1, t.OUT]
     for row in range(first, stop, batch):
         count = min(batch, stop - row)
-        divisor = normaliser(loss, class_weight, labels, order, row, count, n)
-        factor = 1.0 / divisor if divisor > 0.0 else 0.0
-        if n_threads == 1:
-            _learn_rows(
-                stages,
-                alphas,
-                frame,
-                params,
-                work,
-                source,
-                affine,
-                order,
-                row,
-                loss,
-                smoothing,
-                class_weight,
-                labels,
-                targets,
-                factor,
-                values,
-                hits,
-                0,
-                count,
-            )
-            _update(stages, frame, params, velocity, hyper, work, count, 0, 1)
-        else:
-            for thread in prange(n_threads):
-                i0, i1 = share_of_rows(count, thread, n_threads)
-                _learn_rows(
-                    stages,
-                    alphas,
-                    frame,
-                    params,
-                    work,
-                    source,
-                    affine,
-                    order,
-                    row,
-                    loss,
-                    smoothing,
-                    class_weight,
-                    labels,
-                    targets,
-                    factor,
-                    values,
-                    hits,
-                    i0,
-                    i1,
-                )
-            for thread in prange(n_threads):
-                _update(stages, frame, params, velocity, hyper, work, count, thread, n_threads)
-    restore_fp_mode(mode)
+        for thread in prange(n_threads):
+            call(learn_at, (frame_at, work, thread, n_threads, row, count))
+        for thread in prange(n_threads):
+            call(update_at, (frame_at, work, thread, n_threads, row, count))

@@ -7,18 +7,16 @@ so that one compilation serves every layout.
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import carray, types
 from numba.extending import intrinsic
 
+from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import helper, variant
 from fastfcn_kernels.elementary import like
+from fastfcn_kernels.memory import advance, int64s, reals
 
 UINT8, FLOAT32, FLOAT64 = 0, 1, 2
 """Codes of the types that are read as they lie."""
-
-# The source: one int64 vector.
-ADDRESS, ROW_STRIDE, COLUMN_STRIDE, TYPE = 0, 1, 2, 3
-"""Address of element (0, 0), strides in bytes, code of the type."""
 
 
 def _reader(stored: Any) -> Any:
@@ -63,26 +61,40 @@ _convert_float64 = _converter(_read_float64, 8, "float64")
 
 
 @helper
-def gather_row(source, sample, row, n, scale, shift):
-    """Read one sample: row[:n] = x[sample]·scale + shift.
+def gather_rows(frame, work, first, i0, i1, target):
+    """Read rows of an epoch: row i of the batch = x[sample]·scale + shift.
 
     Parameters
     ----------
-    source : int64 (4,)
-        ADDRESS, ROW_STRIDE, COLUMN_STRIDE, TYPE of x                     [in]
-    sample : int
-        Row of x.
-    row : real (≥ n,)                                                     [out]
-    n : int
-        Features.
-    scale, shift : real
-        In the precision of row; the value is converted first, then scaled.
+    frame : int64
+        X and AFFINE; ORDER gives the sample of each row of the epoch     [in]
+    work : pointer
+        The first stage's input in it                                     [out]
+    first : int
+        The batch's first row in the epoch.
+    i0, i1 : int
+        Rows of the batch.
+    target : int
+        Where row i0 goes in the input.
+
+    Notes
+    -----
+    A value is converted to the network's precision first, then scaled.
     """
-    address = source[ADDRESS] + sample * source[ROW_STRIDE]
-    stride = source[COLUMN_STRIDE]
-    if source[TYPE] == UINT8:
-        _convert_uint8(row, address, stride, n, scale, shift)
-    elif source[TYPE] == FLOAT32:
-        _convert_float32(row, address, stride, n, scale, shift)
-    else:
-        _convert_float64(row, address, stride, n, scale, shift)
+    stage = carray(int64s(frame[t.STAGES]), (t.COLUMNS,))
+    n, ld = stage[t.IN], stage[t.LD_IN]
+    rows = carray(advance(work, stage[t.INPUT] + target * ld), (i1 - i0, ld))
+    affine = carray(reals(frame[t.AFFINE], work), (2,))
+    scale, shift = affine[0], affine[1]
+    stride = frame[t.X_COLUMN_STRIDE]
+    order = carray(int64s(frame[t.ORDER]), (first + i1,))
+    for i in range(i0, i1):
+        sample = order[first + i] if frame[t.ORDER] != 0 else first + i
+        address = frame[t.X] + sample * frame[t.X_ROW_STRIDE]
+        row = rows[i - i0]
+        if frame[t.X_TYPE] == UINT8:
+            _convert_uint8(row, address, stride, n, scale, shift)
+        elif frame[t.X_TYPE] == FLOAT32:
+            _convert_float32(row, address, stride, n, scale, shift)
+        else:
+            _convert_float64(row, address, stride, n, scale, shift)

@@ -7,17 +7,21 @@ zero. The factor of the reduction (1/batch for a mean) is applied here and nowhe
 import math
 
 import numpy as np
+from numba import carray
 
-from fastfcn_kernels.compilation import helper, kernel
+from fastfcn_kernels import table as t
+from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.elementary import exp, sigmoid
-from fastfcn_kernels.simd import default_fp_mode, restore_fp_mode
+from fastfcn_kernels.memory import advance, bools, float64s, int64s, reals
+from fastfcn_kernels.simd import default_fp_mode, restore_fp_mode, stack_room
+from fastfcn_kernels.stages import share_of_rows
+
+ROOM = 64
+"""Exponentials taken at a time, in float64 on the stack."""
+ROOM_BYTES = 8 * ROOM
 
 CROSS_ENTROPY, CROSS_ENTROPY_PROBABILITIES, NLL, BCE, BCE_WITH_LOGITS, MSE = range(6)
 """Codes of the losses; the first and third take class indices, the others float targets."""
-
-# The loss: one int64 vector.
-CODE, IGNORE_INDEX, MEAN = 0, 1, 2
-"""Code of the loss, the label that counts for nothing, 1 for the mean over the batch."""
 
 
 @helper
@@ -27,38 +31,49 @@ def takes_labels(code):
 
 
 @helper
-def normaliser(loss, weight, labels, order, first, batch, n):
+def _sample(frame, row):
+    """Return the sample that is row ``row`` of the epoch."""
+    if frame[t.ORDER] == 0:
+        return row
+    return carray(int64s(frame[t.ORDER]), (row + 1,))[row]
+
+
+@helper
+def _class_weight(frame, n):
+    """Return the weight of each of n classes; empty where there is none."""
+    return carray(float64s(frame[t.CLASS_WEIGHT]), (n if frame[t.CLASS_WEIGHT] != 0 else 0,))
+
+
+@helper
+def normaliser(frame, first, count):
     """Return what a batch's loss is divided by: 1, its samples' weights, its rows or its elements.
 
     Parameters
     ----------
-    loss : int64 (3,)                                                     [in]
-    weight : float64 (K,) or (0,)
-        Weight of each class                                              [in]
-    labels : int64 (samples,) or (0,)                                     [in]
-    order : int64 (samples,) or (0,)
-        Sample of each row, or the rows themselves                        [in]
-    first, batch : int
+    frame : int64
+        LOSS_CODE, MEAN, IGNORE_INDEX, CLASS_WEIGHT, LABELS, ORDER, N_OUTPUT  [in]
+    first, count : int
         The batch's first row and number of rows.
-    n : int
-        Outputs.
     """
-    if loss[MEAN] == 0:
+    if frame[t.MEAN] == 0:
         return 1.0
-    if loss[CODE] == CROSS_ENTROPY_PROBABILITIES:
-        return float(batch)
-    if not takes_labels(loss[CODE]):
-        return float(batch * n)
+    if frame[t.LOSS_CODE] == CROSS_ENTROPY_PROBABILITIES:
+        return float(count)
+    n = frame[t.N_OUTPUT]
+    if not takes_labels(frame[t.LOSS_CODE]):
+        return float(count * n)
+    weight = _class_weight(frame, n)
     total = 0.0
-    for i in range(first, first + batch):
-        label = labels[order[i] if order.size else i]
-        if label != loss[IGNORE_INDEX]:
+    for row in range(first, first + count):
+        sample = _sample(frame, row)
+        label = carray(int64s(frame[t.LABELS]), (sample + 1,))[sample]
+        if label != frame[t.IGNORE_INDEX]:
             total += weight[label] if weight.size else 1.0
     return total
 
 
 @helper
-def _target(loss, smoothing, weight, label, target, j, spread):
+def _target(smoothing, weight, label, target, j, spread):
     """Return how much of class j's negative log-probability the row's loss holds."""
     share = (1.0 if j == label else 0.0) if label >= 0 else np.float64(target[j])
     share = (1.0 - smoothing) * share + spread
@@ -76,41 +91,51 @@ def _shifted_exp(z, largest):
 
 
 @helper
-def _cross_entropy_row(loss, smoothing, weight, out, n, label, target, factor, delta):
+def _cross_entropy_row(smoothing, weight, out, n, label, target, factor, delta, room):
     """Softmax cross-entropy of one row of logits: Σ tⱼ·(-log pⱼ), δ = p·Σt - t.
 
     With the row's largest logit m at k and s = Σ_{j≠k} e^(zⱼ-m), log Σ e^zⱼ = m + log1p(s): no
-    cancellation where the loss is nearly zero. s is summed with compensation. delta keeps the
-    exponentials in between.
+    cancellation where the loss is nearly zero. The exponentials are taken ROOM at a time, a loop
+    that the compiler vectorises; delta keeps them in between.
     """
-    k = 0
-    for j in range(1, n):
-        if out[j] > out[k]:
-            k = j
+    k = _largest(out, n)
     largest = np.float64(out[k])
     s = 0.0
-    lost = 0.0
-    for j in range(n):
-        if j != k:
-            e = _shifted_exp(np.float64(out[j]), largest)
-            delta[j] = e
-            term = e - lost
-            total = s + term
-            lost = (total - s) - term
-            s = total
+    for j0 in range(0, n, ROOM):
+        j1 = min(n, j0 + ROOM)
+        for j in range(j0, j1):
+            room[j - j0] = _shifted_exp(np.float64(out[j]), largest)
+        if j0 <= k < j1:
+            room[k - j0] = 0.0
+        for j in range(j0, j1):
+            s += room[j - j0]
+            delta[j] = room[j - j0]
     log_rest = math.log1p(s)
     whole = 1.0 + s
+    if label >= 0 and smoothing == 0.0:  # the common case: one class has all the weight
+        share = weight[label] if weight.size else 1.0
+        scale = share / whole * factor
+        for j in range(n):
+            delta[j] = scale * np.float64(delta[j])
+        if label == k:
+            delta[k] = -scale * s
+        else:
+            delta[k] = scale
+            delta[label] = np.float64(delta[label]) - share * factor
+        if share == 0.0:  # a class without weight may have log-probability -inf
+            return 0.0
+        return share * ((largest - np.float64(out[label])) + log_rest)
     spread = smoothing / n
     value = 0.0
     targets = 0.0
     for j in range(n):
-        share = _target(loss, smoothing, weight, label, target, j, spread)
+        share = _target(smoothing, weight, label, target, j, spread)
         targets += share
-        if share != 0.0:  # a class without weight may have log-probability -inf
+        if share != 0.0:
             value += share * ((largest - np.float64(out[j])) + log_rest)
     scale = targets / whole
     for j in range(n):
-        share = _target(loss, smoothing, weight, label, target, j, spread)
+        share = _target(smoothing, weight, label, target, j, spread)
         if j == k:
             delta[j] = ((targets - share) - scale * s) * factor
         else:
@@ -145,46 +170,10 @@ def _binary_terms(code, output, target):
 
 
 @helper
-def loss_row(loss, smoothing, weight, out, n, label, target, factor, delta):
-    """Loss of one row, and its delta.
-
-    Parameters
-    ----------
-    loss : int64 (3,)
-        CODE, IGNORE_INDEX, MEAN                                          [in]
-    smoothing : float
-        Label smoothing of the cross-entropy.
-    weight : float64 (K,) or (0,)                                         [in]
-    out : real (≥ n,)
-        Outputs: logits, log-probabilities, probabilities or values       [in]
-    n : int
-        Outputs.
-    label : int
-        The row's class, -1 for losses with float targets.
-    target : real (≥ n,)
-        The row's targets; not read for losses with labels                [in]
-    factor : float
-        The reduction's factor, 1/normaliser.
-    delta : real (≥ n,)
-        factor · ∂loss/∂out                                               [out]
-
-    Returns
-    -------
-    float
-        The row's loss, before the reduction.
-
-    References
-    ----------
-    000_0158dc28be9f1671, section 2.4; 004_609607d1608c8367, with its multi-class formula and the
-    reduction of its squared error put right.
-    """
-    code = loss[CODE]
-    if takes_labels(code) and label == loss[IGNORE_INDEX]:
-        for j in range(n):
-            delta[j] = 0.0
-        return 0.0
+def _loss_row(code, smoothing, weight, out, n, label, target, factor, delta, room):
+    """Return the loss of one row before the reduction; its gradient, times factor, in delta."""
     if code == CROSS_ENTROPY or code == CROSS_ENTROPY_PROBABILITIES:
-        return _cross_entropy_row(loss, smoothing, weight, out, n, label, target, factor, delta)
+        return _cross_entropy_row(smoothing, weight, out, n, label, target, factor, delta, room)
     value = 0.0
     if code == NLL:
         share = weight[label] if weight.size else 1.0
@@ -204,48 +193,75 @@ def loss_row(loss, smoothing, weight, out, n, label, target, factor, delta):
     return value
 
 
+@native("fpnnnd")
+def loss_rows(frame_at, work, first, i0, i1, factor):
+    """Loss of rows i0:i1 of a batch, and their output delta.
+
+    Parameters
+    ----------
+    frame_at : pointer to int64
+        The frame. Reads OUTPUT: logits, log-probabilities, probabilities or values; LABELS or
+        TARGETS. Writes OUTPUT_DELTA, factor·∂loss/∂output; VALUES, each row's loss before the
+        reduction; HITS, where there are labels: whether the largest output is the label's
+    work : pointer
+        Not read.
+    first : int
+        The batch's first row in the epoch.
+    i0, i1 : int
+        Rows of the batch.
+    factor : float
+        The reduction's factor, 1/normaliser.
+
+    References
+    ----------
+    000_0158dc28be9f1671, section 2.4; 004_609607d1608c8367, with its multi-class formula and the
+    reduction of its squared error put right.
+    """
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    code, n, ld = frame[t.LOSS_CODE], frame[t.N_OUTPUT], frame[t.LD_OUTPUT]
+    outputs = carray(reals(frame[t.OUTPUT], work), (i1, ld))
+    deltas = carray(reals(frame[t.OUTPUT_DELTA], work), (i1, ld))
+    values = carray(float64s(frame[t.VALUES]), (first + i1,))
+    hits = carray(bools(frame[t.HITS]), (first + i1,))
+    smoothing = carray(float64s(frame[t.SMOOTHING]), (1,))[0]
+    weight = _class_weight(frame, n)
+    room = carray(stack_room(float64s(frame[t.VALUES]), ROOM_BYTES), (ROOM,))
+    with_labels = takes_labels(code)
+    for i in range(i0, i1):
+        out, delta, row = outputs[i], deltas[i], first + i
+        sample = _sample(frame, row)
+        if with_labels:
+            label = carray(int64s(frame[t.LABELS]), (sample + 1,))[sample]
+            target = out  # not read
+            if frame[t.HITS] != 0:
+                hits[row] = _largest(out, n) == label
+            if label == frame[t.IGNORE_INDEX]:
+                values[row] = 0.0
+                for j in range(n):
+                    delta[j] = 0.0
+                continue
+        else:
+            label = np.int64(-1)
+            target = carray(advance(reals(frame[t.TARGETS], work), sample * n), (n,))
+        values[row] = _loss_row(code, smoothing, weight, out, n, label, target, factor, delta, room)
+
+
 @helper
-def is_hit(out, n, label):
-    """Tell whether the largest output is the label's."""
+def _largest(out, n):
+    """Return the place of the largest output, the first among equals."""
     best = 0
     for j in range(1, n):
         if out[j] > out[best]:
             best = j
-    return best == label
+    return best
 
 
-@kernel(parallel=False)
-def loss_and_delta(loss, smoothing, weight, out, labels, targets, values, delta):
-    """Loss of every row of an output, and the output delta.
-
-    Parameters
-    ----------
-    loss, smoothing, weight
-        As :func:`loss_row`                                               [in]
-    out : real (B, K)                                                     [in]
-    labels : int64 (B,) or (0,)
-        Class indices, for losses that take them                          [in]
-    targets : real (B, K) or (1, 1)
-        Float targets, for the others                                     [in]
-    values : float64 (B,)
-        Loss of each row, before the reduction                            [out]
-    delta : real (B, K)
-        Gradient of the reduced loss                                      [out]
-
-    Returns
-    -------
-    float
-        What the sum of values is divided by.
-    """
+@native("fpnnnn")
+def loss_and_delta(frame_at, work, thread, n_threads, first, count):
+    """Loss of every row of an output, and its gradient: a range kernel; see :func:`loss_rows`."""
     mode = default_fp_mode()
-    batch, n = out.shape
-    order = labels[:0]
-    divisor = normaliser(loss, weight, labels, order, 0, batch, n)
-    for i in range(batch):
-        label = labels[i] if labels.size else -1
-        target = targets[0] if labels.size else targets[i]
-        values[i] = loss_row(
-            loss, smoothing, weight, out[i], n, label, target, 1.0 / divisor, delta[i]
-        )
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    i0, i1 = share_of_rows(count, thread, n_threads)
+    divisor = normaliser(frame, first, count)
+    call(frame[t.LOSS], (frame_at, work, first, i0, i1, 1.0 / divisor))
     restore_fp_mode(mode)
-    return divisor

@@ -1,13 +1,39 @@
-"""Matrix products by register tiles, and views into flat buffers."""
+"""Matrix products by register tiles."""
+
+from numba import carray
 
 from fastfcn_kernels.compilation import helper, native
-from fastfcn_kernels.simd import TILE_ROWS, TILE_VECTORS, advance, lanes, tile
+from fastfcn_kernels.lists import DENSE
+from fastfcn_kernels.memory import advance
+from fastfcn_kernels.simd import (
+    PANEL_BYTES,
+    TILE_ROWS,
+    TILE_VECTORS,
+    VECTOR_BYTES,
+    WIDE_VECTORS,
+    copy_vectors,
+    lanes,
+    listed_tile,
+    stack_room,
+    tile,
+)
+
+PACKING_ROWS = 4 * TILE_ROWS
+"""Rows from which on packing a panel of b costs less than it brings."""
+
+
+PANEL_ROWS = PANEL_BYTES // VECTOR_BYTES // TILE_VECTORS
+"""Rows of b that a packed panel holds."""
 
 
 @helper
-def matrix(buffer, offset, rows, ld):
-    """Return a (rows, ld) view of a flat buffer from ``offset`` on."""
-    return buffer[offset : offset + rows * ld].reshape((rows, ld))
+def panel_width(m, vectors):
+    """Return how many of the vectors left the next panel of columns has."""
+    if m == 1:
+        for wide in WIDE_VECTORS[::-1]:
+            if vectors >= wide:
+                return wide
+    return min(TILE_VECTORS, vectors)
 
 
 @native("pnpnpnnpnnnn")
@@ -17,49 +43,114 @@ def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
     Parameters
     ----------
     c, ldc : pointer, int
-        (m, n), row stride ldc                                            [out]
+        (m, n), row stride ldc; written up to a whole vector              [out]
     start, lds : pointer, int
         What the sums begin with, row stride lds; 0 repeats one row. The bias, a row of zeros, or c
         itself to accumulate.                                             [in]
     a, rsa, csa : pointer, int, int
         (m, depth), element (i, k) at i·rsa + k·csa: a transpose is two swapped strides  [in]
     b, ldb : pointer, int
-        (depth, n), row stride ldb                                        [in]
+        (depth, n), row stride ldb; read up to a whole vector             [in]
     m, n, depth : int
-        Sizes; n is a multiple of the vector, which padding provides.
+        Sizes.
 
     Notes
     -----
     2·m·n·depth flops. One chain of fused multiply-adds an element in ascending k, so no bit depends
-    on how m and n are cut. Columns are the outer loop: a panel of b (depth x 4 vectors) comes from
-    the second-level cache once for each tile of six rows, at a third of that cache's bandwidth.
-    Undefined for sizes that do not fit and for c overlapping a or b: callers validate.
+    on how m, n and depth are cut. Columns are the outer loop: a panel of b (depth x 4 vectors)
+    comes from the second-level cache once for each tile of six rows, at a third of that cache's
+    bandwidth. Where b is long, and used by enough rows to pay for it, its panels are cut over
+    depth and packed. Undefined for sizes that do not fit and for c overlapping a or b: callers
+    validate.
     """
     width = lanes(c)
-    for j in range(0, n, TILE_VECTORS * width):
-        vectors = min(TILE_VECTORS, (n - j) // width)
+    total = (n + width - 1) // width
+    room = stack_room(c, PANEL_BYTES)
+    packs = m >= PACKING_ROWS and depth > PANEL_ROWS
+    for k in range(0, max(depth, 1), PANEL_ROWS if packs else max(depth, 1)):
+        length = min(PANEL_ROWS, depth - k) if packs else depth
+        v = 0
+        while v < total:
+            vectors = panel_width(m, total - v)
+            j = v * width
+            b_panel, ld = advance(b, k * ldb + j), ldb
+            if packs:
+                ld = vectors * width
+                for row in range(length):
+                    copy_vectors(advance(room, row * ld), advance(b_panel, row * ldb), vectors)
+                b_panel = room
+            for i in range(0, m, TILE_ROWS):
+                c_tile = advance(c, i * ldc + j)
+                tile(
+                    min(TILE_ROWS, m - i),
+                    vectors,
+                    c_tile,
+                    ldc,
+                    advance(start, i * lds + j) if k == 0 else c_tile,
+                    lds if k == 0 else ldc,
+                    advance(a, i * rsa + k * csa),
+                    rsa,
+                    csa,
+                    b_panel,
+                    ld,
+                    length,
+                )
+            v += vectors
+
+
+@native("pnpnpnnnpnnnnln")
+def listed_matmul(c, ldc, start, lds, a, rsa, csa, stride, b, ldb, m, n, depth, lists, ldl):
+    """Matrix product that leaves products with zero out: c = start + a b.
+
+    Parameters
+    ----------
+    stride : int
+        Element (i, k) of a, at place s of its tile's list, lies at i·rsa + k·csa + s·stride.
+    lists, ldl : pointer to int32, int
+        (⌈m/TILE_ROWS⌉, ldl): for each tile of rows how many k follow, then those k, ascending;
+        DENSE for all                                                     [in]
+
+    Others as :func:`matmul`.
+
+    Notes
+    -----
+    The bits of :func:`matmul` where b is finite; 0·inf and 0·NaN are left out where it is not, so
+    callers make sure.
+    """
+    width = lanes(c)
+    total = (n + width - 1) // width
+    v = 0
+    while v < total:
+        vectors = panel_width(m, total - v)
+        j = v * width
         for i in range(0, m, TILE_ROWS):
             rows = min(TILE_ROWS, m - i)
-            tile(
-                rows,
-                vectors,
-                advance(c, i * ldc + j),
-                ldc,
-                advance(start, i * lds + j),
-                lds,
-                advance(a, i * rsa),
-                rsa,
-                csa,
-                advance(b, j),
-                ldb,
-                depth,
-            )
+            listed = advance(lists, i // TILE_ROWS * ldl)
+            count = carray(listed, (1,))[0]
+            c_tile, start_tile = advance(c, i * ldc + j), advance(start, i * lds + j)
+            a_tile, b_panel = advance(a, i * rsa), advance(b, j)
+            if count == DENSE:
+                tile(
+                    rows, vectors, c_tile, ldc, start_tile, lds, a_tile, rsa, csa,
+                    b_panel, ldb, depth,
+                )  # fmt: skip
+            else:
+                listed_tile(
+                    rows, vectors, c_tile, ldc, start_tile, lds, a_tile, rsa, csa,
+                    b_panel, ldb, count, advance(listed, 1), stride,
+                )  # fmt: skip
+        v += vectors
 
 
 @helper
-def clear_padding(rows_of, n, i0, i1):
-    """Zero the columns from n on: inf·0 has made NaN of padding that must stay zero."""
-    for i in range(i0, i1):
-        row = rows_of[i]
-        for j in range(n, row.size):
-            row[j] = 0.0
+def clear_padding(matrix, ld, n, rows):
+    """Zero the columns from n to the next whole vector.
+
+    inf·0 has made NaN of padding that must stay zero.
+    """
+    stop = (n + lanes(matrix) - 1) // lanes(matrix) * lanes(matrix)
+    if n < stop:
+        view = carray(matrix, (rows, ld))
+        for i in range(rows):
+            for j in range(n, stop):
+                view[i, j] = 0.0

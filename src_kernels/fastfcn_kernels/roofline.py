@@ -3,10 +3,10 @@
 from typing import Any
 
 from llvmlite import ir
-from numba import prange, types
+from numba import prange
 from numba.extending import intrinsic
 
-from fastfcn_kernels.compilation import helper, kernel
+from fastfcn_kernels.compilation import helper, parallel
 from fastfcn_kernels.simd import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fused, splat
 
 ACCUMULATORS = TILE_ROWS * TILE_VECTORS
@@ -57,7 +57,7 @@ def _multiply_adds(results, thread, rounds):
     results[16 * (thread + 1)] = _rounds_of_multiply_adds(results[0], results[1], rounds)
 
 
-@kernel(parallel=True)
+@parallel
 def multiply_adds(results, rounds, n_threads):
     """Fused multiply-adds from registers alone: the arithmetic the machine has.
 

@@ -1,14 +1,17 @@
 """Stochastic gradient descent with momentum, over flat buffers."""
 
-from numba import prange
+from numba import carray
 
-from fastfcn_kernels.compilation import helper, kernel
+from fastfcn_kernels import table as t
+from fastfcn_kernels.compilation import helper, native
 from fastfcn_kernels.elementary import like
+from fastfcn_kernels.memory import advance, reals
 from fastfcn_kernels.simd import default_fp_mode, restore_fp_mode
 from fastfcn_kernels.stages import share_of_rows
 
 # The hyperparameters: one vector in the parameters' precision.
-LR, MOMENTUM, WEIGHT_DECAY, NESTEROV, SMALLEST_NORMAL = 0, 1, 2, 3, 4
+LR, MOMENTUM, WEIGHT_DECAY, NESTEROV, SMALLEST_NORMAL = range(5)
+HYPERPARAMETERS = 5
 
 
 @helper
@@ -33,7 +36,12 @@ def sgd_range(hyper, theta, gradient, velocity):
     ----------
     000_0158dc28be9f1671, section 2.5.
     """
-    lr, momentum, decay, smallest = hyper[LR], hyper[MOMENTUM], hyper[WEIGHT_DECAY], hyper[4]
+    lr, momentum, decay, smallest = (
+        hyper[LR],
+        hyper[MOMENTUM],
+        hyper[WEIGHT_DECAY],
+        hyper[SMALLEST_NORMAL],
+    )
     zero = like(lr, 0.0)
     if hyper[NESTEROV] == zero:
         for j in range(theta.size):
@@ -51,21 +59,19 @@ def sgd_range(hyper, theta, gradient, velocity):
             theta[j] += momentum * v - lr * g
 
 
-@helper
-def _share(hyper, theta, gradient, velocity, j0, j1):
-    """Update elements j0:j1, in the default floating-point mode."""
+@native("fpnnnn")
+def sgd_step(frame_at, work, thread, n_threads, first, count):
+    """Momentum update of ``count`` parameters from their gradients; see :func:`sgd_range`.
+
+    A range kernel: PARAMS, GRADS, VELOCITY and HYPER of the frame.
+    """
     mode = default_fp_mode()
-    sgd_range(hyper, theta[j0:j1], gradient[j0:j1], velocity[j0:j1])
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    j0, j1 = share_of_rows(count, thread, n_threads)
+    sgd_range(
+        carray(reals(frame[t.HYPER], work), (HYPERPARAMETERS,)),
+        carray(advance(reals(frame[t.PARAMS], work), first + j0), (j1 - j0,)),
+        carray(advance(reals(frame[t.GRADS], work), first + j0), (j1 - j0,)),
+        carray(advance(reals(frame[t.VELOCITY], work), first + j0), (j1 - j0,)),
+    )
     restore_fp_mode(mode)
-
-
-@kernel(parallel=True)
-def sgd_step(hyper, theta, gradient, velocity, n_threads):
-    """Momentum update of a stretch of flat buffers; see :func:`sgd_range`."""
-    n = theta.size
-    if n_threads == 1:
-        _share(hyper, theta, gradient, velocity, 0, n)
-        return
-    for thread in prange(n_threads):
-        j0, j1 = share_of_rows(n, thread, n_threads)
-        _share(hyper, theta, gradient, velocity, j0, j1)

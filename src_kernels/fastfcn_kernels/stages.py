@@ -1,95 +1,113 @@
-"""Range kernels: a stretch of rows through the network and back.
+"""Pieces of a pass: a stretch of rows through the network and back, a stretch of features.
 
-Serial pieces that the parallel kernels hand to threads. Rows of a batch are independent of each
-other up to the weight gradients, whose rows (input features) are independent of each other in turn:
-two ranges, two parallel regions a training step.
+Serial, and handed to threads by the range kernels of ``drivers.py``. Rows of a batch are
+independent of each other up to the weight gradients, whose rows (input features) are independent of
+each other in turn: two ranges, two parallel regions a training step.
 """
+
+from numba import carray
 
 from fastfcn_kernels import table as t
 from fastfcn_kernels.activations import IDENTITY
-from fastfcn_kernels.compilation import call, helper
-from fastfcn_kernels.matmul import clear_padding, matrix
-from fastfcn_kernels.simd import TILE_ROWS, pointer
-
-GRADIENT_ROWS = 4 * TILE_ROWS
-"""Rows of a weight gradient that a thread computes at once: they stay in its first-level cache."""
+from fastfcn_kernels.compilation import call, helper, native
+from fastfcn_kernels.lists import DENSE_COST, row_lists
+from fastfcn_kernels.matmul import clear_padding
+from fastfcn_kernels.memory import advance, int64s, reals
+from fastfcn_kernels.simd import TILE_ROWS, lanes, transpose_block
 
 
 @helper
-def forward_rows(stages, alphas, frame, params, work, i0, i1):
+def stage_at(frame, s):
+    """Return row s of the layer table."""
+    return carray(advance(int64s(frame[t.STAGES]), s * t.COLUMNS), (t.COLUMNS,))
+
+
+@helper
+def place(work, stage, column, row, ld_column):
+    """Return where a row of a stage's matrix lies in the workspace."""
+    return advance(work, stage[column] + row * stage[ld_column])
+
+
+@helper
+def _alpha(frame, work, s):
+    """Return the parameter of stage s's activation."""
+    return carray(reals(frame[t.ALPHAS], work), (s + 1,))[s]
+
+
+@native("fpnnnn")
+def forward_rows(frame_at, work, thread, i0, i1, skips):
     """Affine map and activation of rows i0:i1, stage after stage: z = a W + b, a = h(z).
 
     Parameters
     ----------
-    stages, alphas, frame : int64 (L, COLUMNS), real (L,), int64 (FRAME_SIZE,)
-        The layer table, the activations' parameters, the shared offsets  [in]
-    params : real (P,)
-        Weights (in, out) with padded rows, and biases                    [in]
-    work : real
+    frame_at : pointer to int64
+        The frame: network, workspace, code                               [in]
+    work : pointer
         Workspace; the input lies at the first stage's INPUT. z and a of every stage  [out]
+    thread : int
+        Whose place for lists to use.
     i0, i1 : int
         Rows.
+    skips : int
+        1 where zeros of the input may be skipped: the first weight is finite.
 
     Notes
     -----
-    2·rows·Σ in·out flops. |error| of z ≤ (in + 1)·eps·(|a||W| + |b|) (tested at 16 eps).
+    2·rows·Σ in·out flops, fewer in the first stage with zeros skipped. |error| of z ≤
+    (in + 1)·eps·(|a||W| + |b|) (tested at 16 eps).
 
     References
     ----------
     000_0158dc28be9f1671, section 2.1.
     """
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    params = reals(frame[t.PARAMS], work)
+    zeros = advance(work, frame[t.ZEROS])
     rows = i1 - i0
-    for s in range(stages.shape[0]):
-        stage = stages[s]
+    for s in range(frame[t.N_STAGES]):
+        stage = stage_at(frame, s)
         n, ld, ld_in = stage[t.OUT], stage[t.LD], stage[t.LD_IN]
-        z = matrix(work, stage[t.Z], i1, ld)
-        a = matrix(work, stage[t.A], i1, ld)
+        z, a = place(work, stage, t.Z, i0, t.LD), place(work, stage, t.A, i0, t.LD)
         if stage[t.LINEAR] == 1:
-            x = matrix(work, stage[t.INPUT], i1, ld_in)
-            weight = matrix(params, stage[t.WEIGHT], stage[t.IN], ld)
-            if stage[t.BIAS] >= 0:
-                start = pointer(matrix(params, stage[t.BIAS], 1, ld), 0, 0)
-            else:
-                start = pointer(matrix(work, frame[t.ZEROS], 1, ld), 0, 0)
-            call(
-                frame[t.MATMUL],
-                (
-                    pointer(z, i0, 0),
-                    ld,
-                    start,
-                    0,
-                    pointer(x, i0, 0),
-                    ld_in,
-                    1,
-                    pointer(weight, 0, 0),
-                    ld,
-                    rows,
-                    ld,
-                    stage[t.IN],
-                ),
-            )
-            clear_padding(z, n, i0, i1)
-        code = stage[t.ACTIVATION]
-        if code != IDENTITY or stage[t.Z] != stage[t.A]:
-            at_z, at_a = pointer(z, i0, 0), pointer(a, i0, 0)
-            call(frame[t.ACTIVATE], (code, alphas[s], at_z, at_a, ld, n, rows))
+            x = place(work, stage, t.INPUT, i0, t.LD_IN)
+            weight = advance(params, stage[t.WEIGHT])
+            start = advance(params, stage[t.BIAS]) if stage[t.BIAS] >= 0 else zeros
+            listed = False
+            if s == 0 and skips != 0:
+                lists, stride, listed = row_lists(frame, thread, stage, x, rows, i0)
+                if listed:
+                    call(
+                        frame[t.LISTED],
+                        (
+                            z, ld, start, 0, x, ld_in, 1, 0, weight, ld,
+                            rows, n, stage[t.IN], lists, stride,
+                        ),
+                    )  # fmt: skip
+            if not listed:
+                call(
+                    frame[t.MATMUL],
+                    (z, ld, start, 0, x, ld_in, 1, weight, ld, rows, n, stage[t.IN]),
+                )
+            clear_padding(z, ld, n, rows)
+        if stage[t.ACTIVATION] != IDENTITY or stage[t.Z] != stage[t.A]:
+            call(stage[t.ACTIVATE], (_alpha(frame, work, s), z, a, ld, n, rows))
 
 
-@helper
-def delta_rows(stages, alphas, frame, work, input_delta, i0, i1):
+@native("fpnnn")
+def delta_rows(frame_at, work, i0, i1, input_delta):
     """Delta recursion for rows i0:i1: δˡ⁻¹ = (δˡ Wᵀ) ⊙ h'(zˡ⁻¹), from the last stage to the first.
 
     Parameters
     ----------
-    stages, alphas, frame : int64 (L, COLUMNS), real (L,), int64 (FRAME_SIZE,)
-        The layer table, the activations' parameters, the shared offsets  [in]
-    work : real
+    frame_at : pointer to int64
+        The frame                                                         [in]
+    work : pointer
         Workspace of the forward pass, the loss's gradient in the last stage's DELTA and transposed
         weights in place                                                  [in, out]
-    input_delta : bool
-        Whether to go through the first linear map, to the network's input.
     i0, i1 : int
         Rows.
+    input_delta : int
+        1 to go through the first linear map, to the network's input.
 
     Notes
     -----
@@ -100,140 +118,116 @@ def delta_rows(stages, alphas, frame, work, input_delta, i0, i1):
     ----------
     000_0158dc28be9f1671, section 7; 001_7c5f81f664e2cd4e.
     """
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    zeros = advance(work, frame[t.ZEROS])
     rows = i1 - i0
-    for s in range(stages.shape[0] - 1, -1, -1):
-        stage = stages[s]
+    for s in range(frame[t.N_STAGES] - 1, -1, -1):
+        stage = stage_at(frame, s)
         n, ld, ld_in = stage[t.OUT], stage[t.LD], stage[t.LD_IN]
-        delta = matrix(work, stage[t.DELTA], i1, ld)
-        code = stage[t.ACTIVATION]
-        if code != IDENTITY:
-            z = matrix(work, stage[t.Z], i1, ld)
-            a = matrix(work, stage[t.A], i1, ld)
-            at_z, at_a, at_delta = pointer(z, i0, 0), pointer(a, i0, 0), pointer(delta, i0, 0)
-            call(frame[t.DERIVE], (code, alphas[s], at_z, at_a, at_delta, ld, n, rows))
-        if stage[t.LINEAR] == 1 and (s > 0 or input_delta):
-            before = matrix(work, stage[t.INPUT_DELTA], i1, ld_in)
-            transposed = matrix(work, stage[t.TRANSPOSE], n, ld_in)
+        delta = place(work, stage, t.DELTA, i0, t.LD)
+        if stage[t.ACTIVATION] != IDENTITY:
+            z, a = place(work, stage, t.Z, i0, t.LD), place(work, stage, t.A, i0, t.LD)
+            call(stage[t.DERIVE], (_alpha(frame, work, s), z, a, delta, ld, n, rows))
+        if stage[t.LINEAR] == 1 and (s > 0 or input_delta != 0):
+            before = place(work, stage, t.INPUT_DELTA, i0, t.LD_IN)
+            transposed = advance(work, stage[t.TRANSPOSE])
             call(
                 frame[t.MATMUL],
-                (
-                    pointer(before, i0, 0),
-                    ld_in,
-                    pointer(matrix(work, frame[t.ZEROS], 1, ld_in), 0, 0),
-                    0,
-                    pointer(delta, i0, 0),
-                    ld,
-                    1,
-                    pointer(transposed, 0, 0),
-                    ld_in,
-                    rows,
-                    ld_in,
-                    n,
-                ),
+                (before, ld_in, zeros, 0, delta, ld, 1, transposed, ld_in, rows, stage[t.IN], n),
             )
-            clear_padding(before, stage[t.IN], i0, i1)
-
-
-@helper
-def weight_gradient(stage, frame, work, batch, start, lds, gradient, k0, k1):
-    """Rows k0:k1 of a weight gradient: dW = start + aᵀ δ.
-
-    Parameters
-    ----------
-    stage, frame : int64 (COLUMNS,), int64 (FRAME_SIZE,)
-        One row of the layer table, the shared offsets                    [in]
-    work : real
-        Workspace with the stage's input and delta                        [in]
-    batch : int
-        Samples to sum over, in ascending order whatever the threads.
-    start, lds : pointer, int
-        What the sums begin with                                          [in]
-    gradient : real (rows, LD)
-        Row k lands in gradient[k - k0]                                   [out]
-    k0, k1 : int
-        Input features.
-
-    Notes
-    -----
-    2·batch·(k1 - k0)·out flops.
-
-    References
-    ----------
-    000_0158dc28be9f1671, section 2.1.
-    """
-    ld, ld_in = stage[t.LD], stage[t.LD_IN]
-    x = matrix(work, stage[t.INPUT], batch, ld_in)
-    delta = matrix(work, stage[t.DELTA], batch, ld)
-    call(
-        frame[t.MATMUL],
-        (
-            pointer(gradient, 0, 0),
-            ld,
-            start,
-            lds,
-            pointer(x, 0, k0),
-            1,
-            ld_in,
-            pointer(delta, 0, 0),
-            ld,
-            k1 - k0,
-            ld,
-            batch,
-        ),
-    )
-    clear_padding(gradient, stage[t.OUT], 0, k1 - k0)
+            clear_padding(before, ld_in, stage[t.IN], rows)
 
 
 @helper
 def bias_gradient(stage, work, batch, gradient):
     """Bias gradient: gradient += Σ δ over the batch, in sample order."""
-    delta = matrix(work, stage[t.DELTA], batch, stage[t.LD])
+    ld = stage[t.LD]
+    delta = carray(place(work, stage, t.DELTA, 0, t.LD), (batch, ld))
+    total = carray(gradient, (ld,))
     for i in range(batch):
         row = delta[i]
-        for j in range(row.size):
-            gradient[j] += row[j]
+        for j in range(ld):
+            total[j] += row[j]
 
 
 @helper
 def transpose_rows(stage, params, work, k0, k1):
     """Copy rows k0:k1 of a stage's weight into the columns of its transposed copy."""
-    n = stage[t.OUT]
-    weight = matrix(params, stage[t.WEIGHT], stage[t.IN], stage[t.LD])
-    transposed = matrix(work, stage[t.TRANSPOSE], n, stage[t.LD_IN])
-    for j in range(n):
+    n, ld, ld_in = stage[t.OUT], stage[t.LD], stage[t.LD_IN]
+    source, target = advance(params, stage[t.WEIGHT]), advance(work, stage[t.TRANSPOSE])
+    width = lanes(source)
+    weight = carray(source, (k1, ld))
+    transposed = carray(target, (n, ld_in))
+    whole_k, whole_j = k0 + (k1 - k0) // width * width, n // width * width
+    for j in range(0, whole_j, width):
+        for k in range(k0, whole_k, width):
+            to = advance(target, j * ld_in + k)
+            transpose_block(to, ld_in, advance(source, k * ld + j), ld)
+        for k in range(whole_k, k1):
+            for i in range(j, j + width):
+                transposed[i, k] = weight[k, i]
+    for j in range(whole_j, n):
         for k in range(k0, k1):
             transposed[j, k] = weight[k, j]
 
 
 @helper
-def share_of_features(stages, s, thread, n_threads):
+def share_of_features(frame, s, thread, n_threads, costs):
     """Return the input features k0, k1 of stage s that fall to a thread.
 
-    All weights of the network are laid end to end and cut into equal areas, so that threads finish
-    together; cuts are rounded to whole tiles.
+    All weights of the network are laid end to end and cut into parts of equal cost, so that threads
+    finish together; cuts are at whole tiles.
+
+    Parameters
+    ----------
+    costs : int32 (tiles,) or (0,)
+        Cost of a row of each tile of the first stage; empty: all alike.
     """
     total = 0
     before = 0
-    for i in range(stages.shape[0]):
-        if stages[i, t.LINEAR] == 1:
-            area = stages[i, t.IN] * stages[i, t.LD]
+    for i in range(frame[t.N_STAGES]):
+        stage = stage_at(frame, i)
+        if stage[t.LINEAR] == 1:
+            area = _cost_before(stage, i, stage[t.IN], costs)
             total += area
             if i < s:
                 before += area
+    stage = stage_at(frame, s)
     return (
-        _feature_at(stages[s], total * thread // n_threads - before),
-        _feature_at(stages[s], total * (thread + 1) // n_threads - before),
+        _feature_at(stage, s, total * thread // n_threads - before, costs),
+        _feature_at(stage, s, total * (thread + 1) // n_threads - before, costs),
     )
 
 
+UPDATE_COST = 12
+"""Cost of updating a row, where going through a whole batch of 128 costs DENSE_COST."""
+
+
 @helper
-def _feature_at(stage, area):
-    """Return the input feature that lies ``area`` elements into a stage's weight, on a tile."""
-    if area >= stage[t.IN] * stage[t.LD]:
-        return stage[t.IN]
-    if area <= 0:
+def _cost_before(stage, s, k, costs):
+    """Return the cost of the first k features of stage s."""
+    if s > 0 or costs.size == 0:
+        return k * stage[t.LD] * (DENSE_COST + UPDATE_COST)
+    total = 0
+    for tile in range((k + TILE_ROWS - 1) // TILE_ROWS):
+        total += costs[tile] + UPDATE_COST
+    return total * TILE_ROWS * stage[t.LD]
+
+
+@helper
+def _feature_at(stage, s, cost, costs):
+    """Return the input feature before which stage s has cost ``cost``, on a tile."""
+    n = stage[t.IN]
+    if cost <= 0:
         return 0
-    return min(stage[t.IN], area // stage[t.LD] // TILE_ROWS * TILE_ROWS)
+    if s > 0 or costs.size == 0:
+        row = stage[t.LD] * (DENSE_COST + UPDATE_COST)
+        return n if cost >= n * row else cost // row // TILE_ROWS * TILE_ROWS
+    for tile in range((n + TILE_ROWS - 1) // TILE_ROWS):
+        if cost <= 0:
+            return tile * TILE_ROWS
+        cost -= (costs[tile] + UPDATE_COST) * TILE_ROWS * stage[t.LD]
+    return n
 
 
 @helper

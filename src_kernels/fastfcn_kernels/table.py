@@ -1,8 +1,13 @@
-"""The layer table: what a compiled kernel knows of a network.
+"""What a compiled kernel knows: the layer table and the frame.
 
 A network is a run of *stages*. A stage is a linear map with the activation that follows it, or an
 activation alone. One int64 row describes a stage; its columns are named here. Offsets and leading
 dimensions count elements; -1 says "not there".
+
+The *frame* is one int64 vector for everything else: addresses of buffers and of compiled code, and
+a few numbers. Every range kernel takes a frame, so one compilation of a kernel serves every network
+and data set, and a call hands over a handful of numbers. A field is 0 where a call has no use for
+it.
 """
 
 LINEAR = 0
@@ -37,19 +42,62 @@ INPUT_DELTA = 14
 """Delta of the input (rows, LD_IN) in the workspace; equal to DELTA for an activation alone."""
 TRANSPOSE = 15
 """Transposed weight (OUT, LD_IN) in the workspace; -1: no delta goes further back."""
-COLUMNS = 16
+ACTIVATE = 16
+"""Address of the activation's kernel."""
+DERIVE = 17
+"""Address of its derivative's kernel."""
+COLUMNS = 18
 
-# The frame: one int64 vector for what the stages share.
-ZEROS = 0
-"""A row of zeros in the workspace."""
-SCRATCH = 1
-"""First thread's gradient rows in the workspace."""
-SCRATCH_SIZE = 2
-"""Elements of gradient rows a thread has."""
-MATMUL = 3
-"""Address of the compiled matrix product."""
-ACTIVATE = 4
-"""Address of the compiled activations."""
-DERIVE = 5
-"""Address of the compiled derivatives of activations."""
-FRAME_SIZE = 6
+(
+    # The network.
+    STAGES,  # address of the layer table
+    N_STAGES,
+    ALPHAS,  # address of the activations' parameters, real (N_STAGES,)
+    PARAMS,  # address of weights and biases, real
+    GRADS,  # address of their gradients, laid out as they are
+    # The workspace, whose address is an argument of its own: offsets in elements.
+    ZEROS,  # a row of zeros
+    SCRATCH,  # first thread's gradient rows
+    SCRATCH_SIZE,  # elements of gradient rows a thread has
+    # Zero-skipping: int32, see lists.py.
+    SKIPS,  # whether zeros of the input may be skipped
+    LISTS,  # address of the lists
+    COSTS,  # address of two generations of the weight gradient's cost, a number a tile
+    FINITE,  # address of the threads' flags
+    # Code: addresses of compiled kernels that others call.
+    MATMUL,
+    LISTED,
+    FORWARD,
+    LOSS,
+    DELTAS,
+    LEARN,
+    UPDATE,
+    # The data.
+    X,  # address of element (0, 0)
+    X_ROW_STRIDE,  # bytes
+    X_COLUMN_STRIDE,  # bytes
+    X_TYPE,  # code of the type, see gather.py
+    AFFINE,  # address of scale and shift, real (2,)
+    ORDER,  # address of the samples in the order of training, int64; 0: as they come
+    # The loss.
+    LOSS_CODE,
+    IGNORE_INDEX,  # the label that counts for nothing
+    MEAN,  # 1 for the mean over the batch
+    SMOOTHING,  # address of the label smoothing, float64
+    CLASS_WEIGHT,  # address of each class's weight, float64; 0: none
+    LABELS,  # address of the classes, int64
+    TARGETS,  # address of the float targets, real (samples, N_OUT)
+    OUTPUT,  # address of the network's output, real (rows, LD_OUTPUT)
+    OUTPUT_DELTA,  # address of its gradient, real (rows, LD_OUTPUT)
+    N_OUTPUT,
+    LD_OUTPUT,
+    VALUES,  # address of each row's loss, float64 (rows of the epoch,)
+    HITS,  # address of whether each row's label came first, bool (rows of the epoch,)
+    # The optimiser.
+    VELOCITY,  # address of the optimiser's state, real
+    HYPER,  # address of the hyperparameters, real (5,)
+    # A prediction.
+    RESULT,  # address of the outputs, real (rows, N_OUTPUT)
+    BLOCK,  # rows that a thread takes through the network at once
+    FRAME_SIZE,
+) = range(43)
