@@ -4,7 +4,7 @@ Value and gradient always belong to one reduction: ``grad`` is the gradient of w
 (for ``reduction="none"``, of its sum). Values are float64.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from fastfcn.validation import as_matrix, as_real
 from fastfcn_kernels import losses as kernels
 
 _REDUCTIONS = ("mean", "sum", "none")
+
+_AS_COMPILED: list[Literal["C", "A", "W", "E"]] = ["C", "A", "W", "E"]
+"""What arrays must be for the kernels: each kind, read-only ones too, would be compiled for."""
 
 
 class Targets(NamedTuple):
@@ -65,7 +68,7 @@ class Loss:
         given = np.asarray(output)
         out = as_matrix(given, "output")
         dtype = np.dtype(np.float64 if out.dtype == np.float64 else np.float32)
-        out = np.ascontiguousarray(out, dtype)
+        out = np.require(out, dtype, _AS_COMPILED)
         self.check_output(out)
         n, outputs = out.shape
         targets = self.targets(target, n, outputs, dtype)
@@ -130,7 +133,7 @@ def _float_targets(target: Array, n: int, outputs: int, dtype: np.dtype[Any]) ->
         target = target[:, None]
     if target.shape != (n, outputs):
         raise ValueError(f"target must have shape ({n}, {outputs}), got {target.shape}")
-    values = np.ascontiguousarray(target, dtype)
+    values = np.require(target, dtype, _AS_COMPILED)
     if not np.isfinite(values).all():
         raise ValueError("target must be finite, got NaN or infinity")
     return values

@@ -6,7 +6,7 @@ from llvmlite import ir
 from numba import prange, types
 from numba.extending import intrinsic
 
-from fastfcn_kernels.compilation import helper, kernel
+from fastfcn_kernels.compilation import call, helper, kernel
 from fastfcn_kernels.simd import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fused, splat
 
 ACCUMULATORS = TILE_ROWS * TILE_VECTORS
@@ -76,3 +76,105 @@ def multiply_adds(results, rounds, n_threads):
         return
     for thread in prange(n_threads):
         _multiply_adds(results, thread, rounds)
+
+
+@helper
+def _cut(n, thread, n_threads):
+    """Return the range i0, i1 of n that falls to a thread."""
+    return n * thread // n_threads, n * (thread + 1) // n_threads
+
+
+@helper
+def _sum_words(words):
+    total = 0
+    for i in range(words.size):  # integers: sums of floats would wait for each other
+        total += words[i]
+    return total
+
+
+@kernel(parallel=True)
+def read_words(words, sums, rounds, n_threads):
+    """Read a buffer from one end to the other: the rate of memory alone.
+
+    Parameters
+    ----------
+    words : int64 (n,)
+        A range for each thread                                           [in]
+    sums : int64 (8·threads,)
+        What each thread read, a cache line apart                         [out]
+    rounds : int
+        How often.
+    n_threads : int
+        Threads to use.
+    """
+    for thread in prange(n_threads):
+        i0, i1 = _cut(words.size, thread, n_threads)
+        for _ in range(rounds):
+            sums[8 * thread] += _sum_words(words[i0:i1])
+
+
+@helper
+def _triad(a, b, c, factor):
+    for i in range(a.size):
+        a[i] = b[i] + factor * c[i]
+
+
+@kernel(parallel=True)
+def triad(a, b, c, factor, rounds, n_threads):
+    """Stream two buffers in and one out: a = b + factor·c.
+
+    Parameters
+    ----------
+    a : float64 (n,)
+        A range for each thread                                           [out]
+    b, c : float64 (n,)                                                   [in]
+    factor : float
+    rounds : int
+        How often.
+    n_threads : int
+        Threads to use.
+    """
+    for thread in prange(n_threads):
+        i0, i1 = _cut(a.size, thread, n_threads)
+        for _ in range(rounds):
+            _triad(a[i0:i1], b[i0:i1], c[i0:i1], factor)
+
+
+@intrinsic
+def _pointer(typingctx: Any, address: Any) -> Any:
+    """Return an address as a pointer."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(address), codegen
+
+
+@kernel(parallel=True)
+def products(matmul, c, start, a, row, column, b, m, n, depth, itemsize, rounds, n_threads):
+    """Matrix product c = start + a b, its rows handed to threads as a training step does.
+
+    Parameters
+    ----------
+    matmul : int
+        Address of :func:`~fastfcn_kernels.matmul.matmul` in the matrices' precision.
+    c, start, b : int
+        Addresses of (m, n) [out], one row of n [in] and (depth, n) [in], rows without gaps.
+    a, row, column : int
+        Address of (m, depth), element (i, k) at i·row + k·column         [in]
+    m, n, depth, itemsize : int
+        Sizes, and bytes of an element.
+    rounds : int
+        How often.
+    n_threads : int
+        Threads to use.
+    """
+    for thread in prange(n_threads):
+        i0, i1 = _cut(m, thread, n_threads)
+        at_c, at_a = _pointer(c + i0 * n * itemsize), _pointer(a + i0 * row * itemsize)
+        at_start, at_b = _pointer(start), _pointer(b)
+        for _ in range(rounds):
+            call(
+                matmul,
+                (at_c, n, at_start, 0, at_a, row, column, at_b, n, i1 - i0, n, depth),
+            )
