@@ -27,8 +27,8 @@ class Bandwidth(NamedTuple):
 
     read: float
     """Reading alone."""
-    triad: float
-    """a = b + s·c: two buffers in, one out. What writing reads first is not counted."""
+    update: float
+    """Reading and writing back, as an optimiser does; both count."""
 
 
 class Roof(NamedTuple):
@@ -102,7 +102,7 @@ def bandwidth(n_threads: int | None = None, seconds: float = 1.0) -> Bandwidth:
     Returns
     -------
     Bandwidth
-        ``read`` and ``triad``, of all threads together.
+        ``read`` and ``update``, of all threads together.
 
     Examples
     --------
@@ -111,14 +111,13 @@ def bandwidth(n_threads: int | None = None, seconds: float = 1.0) -> Bandwidth:
     """
     check_threads(n_threads)
     with threads(n_threads, np.inf) as count:
-        a, b, c = (np.empty(_beyond_caches() // 8) for _ in range(3))
-        for buffer in (a, b, c):
-            # First written by the thread that will use it, which is near whom it then lies.
-            roofline.triad(buffer, buffer, buffer, 0.0, 1, count)
-        words, sums = b.view(np.int64), np.zeros(8 * count, np.int64)
+        values = np.empty(_beyond_caches() // 8)
+        # First written by the thread that will use it, which is near whom it then lies.
+        roofline.scale(values, 0.0, 1, count)
+        words, sums = values.view(np.int64), np.zeros(8 * count, np.int64)
         reads = times(lambda rounds: roofline.read_words(words, sums, rounds, count), seconds / 2)
-        triads = times(lambda rounds: roofline.triad(a, b, c, 0.5, rounds, count), seconds / 2)
-    return Bandwidth(words.nbytes / min(reads), 3 * a.nbytes / min(triads))
+        updates = times(lambda rounds: roofline.scale(values, 1.0, rounds, count), seconds / 2)
+    return Bandwidth(values.nbytes / min(reads), 2 * values.nbytes / min(updates))
 
 
 def times(run: Callable[[int], Any], seconds: float) -> list[float]:
@@ -141,7 +140,7 @@ def times(run: Callable[[int], Any], seconds: float) -> list[float]:
 
 
 def _beyond_caches() -> int:
-    """Return a size in bytes of which the caches hold little: four times theirs, 2 GiB at most."""
+    """Return a size in bytes of which the caches hold little: eight times theirs, 2 GiB at most."""
     caches: dict[tuple[str, str], int] = {}
     for folder in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cache/index[0-9]"):
         with contextlib.suppress(OSError, ValueError):
@@ -149,4 +148,4 @@ def _beyond_caches() -> int:
             size = (folder / "size").read_text().strip().removesuffix("K")
             if level.strip() == "3":
                 caches[level, (folder / "shared_cpu_list").read_text()] = int(size) << 10
-    return min(max(4 * sum(caches.values()), 128 << 20), 2 << 30)
+    return min(max(8 * sum(caches.values()), 256 << 20), 2 << 30)

@@ -152,13 +152,13 @@ def _title(most: int) -> str:
 def _roofs(measured: _Measured) -> str:
     peaks = {n: measured.roof(n).peak for n in measured.threads}
     reads = {n: measured.bandwidths[n].read for n in measured.threads}
-    triads = {n: measured.bandwidths[n].triad for n in measured.threads}
+    updates = {n: measured.bandwidths[n].update for n in measured.threads}
     return "\n".join(
         [
             _row("Limits of the machine", map(_threads, measured.threads)),
             _row("  PEAK, float32 multiply-adds", _numbers(peaks, 1e9, 1), "GFLOP/s"),
             _row("  memory, read", _numbers(reads, 1e9, 1), "GB/s"),
-            _row("  memory, a = b + s*c", _numbers(triads, 1e9, 1), "GB/s"),
+            _row("  memory, read and write", _numbers(updates, 1e9, 1), "GB/s"),
         ]
     )
 
@@ -205,9 +205,10 @@ def _kernels(measured: _Measured) -> str:
             rate = f"{kernel.flops / kernel.seconds / 1e9:.1f} GFLOP/s"
         else:
             rate = f"{kernel.bytes / kernel.seconds / 1e9:.1f} GB/s   "
+        share = kernel.share(roof)
         lines.append(
             f"  {kernel.name:<15} {kernel.size:>13}{_time(kernel.seconds):>10}{rate:>16}"
-            f"{kernel.intensity:>8.1f}  {bound:<8}{kernel.share(roof):>5.0%}"
+            f"{kernel.intensity:>8.1f}  {bound:<8}{f'{share:.0%}' if share >= 0.01 else '<1%':>5}"
         )
     return "\n".join(lines)
 

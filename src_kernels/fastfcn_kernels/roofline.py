@@ -85,11 +85,20 @@ def _cut(n, thread, n_threads):
 
 
 @helper
-def _sum_words(words):
-    total = 0
-    for i in range(words.size):  # integers: sums of floats would wait for each other
-        total += words[i]
-    return total
+def _share(buffer, thread, n_threads):
+    """Return a thread's range as an array: indices from 0 on, so that loops are vectorised."""
+    i0, i1 = _cut(buffer.size, thread, n_threads)
+    return buffer[i0:i1]
+
+
+@helper
+def _read_words(words, sums, rounds, thread, n_threads):
+    own = _share(words, thread, n_threads)
+    for _ in range(rounds):
+        total = 0
+        for i in range(own.size):  # integers: sums of floats would wait for each other
+            total += own[i]
+        sums[8 * thread] += total
 
 
 @kernel(parallel=True)
@@ -107,37 +116,42 @@ def read_words(words, sums, rounds, n_threads):
     n_threads : int
         Threads to use.
     """
+    if n_threads == 1:
+        _read_words(words, sums, rounds, 0, 1)
+        return
     for thread in prange(n_threads):
-        i0, i1 = _cut(words.size, thread, n_threads)
-        for _ in range(rounds):
-            sums[8 * thread] += _sum_words(words[i0:i1])
+        _read_words(words, sums, rounds, thread, n_threads)
 
 
 @helper
-def _triad(a, b, c, factor):
-    for i in range(a.size):
-        a[i] = b[i] + factor * c[i]
+def _scale(values, factor, rounds, thread, n_threads):
+    own = _share(values, thread, n_threads)
+    for _ in range(rounds):
+        for i in range(own.size):
+            own[i] *= factor
 
 
 @kernel(parallel=True)
-def triad(a, b, c, factor, rounds, n_threads):
-    """Stream two buffers in and one out: a = b + factor·c.
+def scale(values, factor, rounds, n_threads):
+    """Read a buffer and write it back: every byte that moves is one of its own.
+
+    Writing to another buffer than was read would read that one too, unseen.
 
     Parameters
     ----------
-    a : float64 (n,)
-        A range for each thread                                           [out]
-    b, c : float64 (n,)                                                   [in]
+    values : float64 (n,)
+        A range for each thread                                           [in, out]
     factor : float
     rounds : int
         How often.
     n_threads : int
         Threads to use.
     """
+    if n_threads == 1:
+        _scale(values, factor, rounds, 0, 1)
+        return
     for thread in prange(n_threads):
-        i0, i1 = _cut(a.size, thread, n_threads)
-        for _ in range(rounds):
-            _triad(a[i0:i1], b[i0:i1], c[i0:i1], factor)
+        _scale(values, factor, rounds, thread, n_threads)
 
 
 @intrinsic
@@ -148,6 +162,16 @@ def _pointer(typingctx: Any, address: Any) -> Any:
         return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
 
     return types.voidptr(address), codegen
+
+
+@helper
+def _products(matmul, c, start, a, row, column, b, sizes, rounds, thread, n_threads):
+    m, n, depth, itemsize = sizes
+    i0, i1 = _cut(m, thread, n_threads)
+    at_c, at_a = _pointer(c + i0 * n * itemsize), _pointer(a + i0 * row * itemsize)
+    at_start, at_b = _pointer(start), _pointer(b)
+    for _ in range(rounds):
+        call(matmul, (at_c, n, at_start, 0, at_a, row, column, at_b, n, i1 - i0, n, depth))
 
 
 @kernel(parallel=True)
@@ -169,12 +193,9 @@ def products(matmul, c, start, a, row, column, b, m, n, depth, itemsize, rounds,
     n_threads : int
         Threads to use.
     """
+    sizes = (m, n, depth, itemsize)
+    if n_threads == 1:
+        _products(matmul, c, start, a, row, column, b, sizes, rounds, 0, 1)
+        return
     for thread in prange(n_threads):
-        i0, i1 = _cut(m, thread, n_threads)
-        at_c, at_a = _pointer(c + i0 * n * itemsize), _pointer(a + i0 * row * itemsize)
-        at_start, at_b = _pointer(start), _pointer(b)
-        for _ in range(rounds):
-            call(
-                matmul,
-                (at_c, n, at_start, 0, at_a, row, column, at_b, n, i1 - i0, n, depth),
-            )
+        _products(matmul, c, start, a, row, column, b, sizes, rounds, thread, n_threads)

@@ -17,11 +17,11 @@ def test_every_word_is_read_in_every_round(threads):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_the_triad_writes_every_element(threads):
-    b, c = np.random.default_rng(0).normal(size=(2, 1001))
-    a = np.full(1001, np.nan)
-    roofline.triad(a, b, c, 0.5, 1, threads)
-    np.testing.assert_array_equal(a, b + 0.5 * c)
+def test_every_element_is_scaled_in_every_round(threads):
+    values = np.random.default_rng(0).normal(size=1001)
+    expected = values * 0.5**3
+    roofline.scale(values, 0.5, 3, threads)
+    np.testing.assert_array_equal(values, expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
