@@ -31,39 +31,13 @@ SOURCE = "synthetic" if data_root() is None else "mnist"
 """Which data the figures are of; suites carry it as a parameter, so results do not mix."""
 
 
-def synthetic(n_train: int = 60_000, n_test: int = 10_000) -> tuple[Any, Any, Any, Any]:
-    """Return images of MNIST's shapes and sparsity, always the same ones.
-
-    A fixed template a class, its zeros in one connected border as in MNIST (81% of all pixels),
-    with noise on the pixels that are not zero.
-    """
-    rng = np.random.default_rng(20_240_101)
-    row, column = np.mgrid[:28, :28] - 13.5
-    templates = np.zeros((10, 784), np.float32)
-    for digit in range(10):
-        angle = np.pi * digit / 10
-        across = row * np.cos(angle) + column * np.sin(angle)
-        along = column * np.cos(angle) - row * np.sin(angle)
-        shape = (np.abs(across - (digit % 3)) < 3.9) & (np.abs(along) < 9.5)
-        templates[digit] = (shape * 180.0).ravel()
-
-    def draw(n: int) -> tuple[Any, Any]:
-        labels = rng.integers(0, 10, n)
-        images = np.empty((n, 784), np.uint8)
-        for start in range(0, n, 10_000):
-            chosen = templates[labels[start : start + 10_000]]
-            noise = rng.integers(-90, 76, chosen.shape, dtype=np.int16)
-            images[start : start + 10_000] = np.where(chosen > 0, chosen + noise, 0)
-        return images, labels.astype(np.int64)
-
-    return *draw(n_train), *draw(n_test)
-
-
 def load() -> tuple[Any, Any, Any, Any]:
     """Return uint8 training and test images with their int64 labels, per :data:`SOURCE`."""
     root = data_root()
     if root is None:
-        return synthetic()
+        from fastfcn.datasets.synthetic import synthetic_mnist
+
+        return tuple(synthetic_mnist())  # type: ignore[return-value]
     from fastfcn import datasets
 
     return tuple(datasets.mnist(root=root, download=False))  # type: ignore[return-value]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastfcn import datasets, losses, nn, optim, plots
     from fastfcn.history import History
     from fastfcn.metrics import accuracy, confusion_matrix, one_hot
+    from fastfcn.precompile import warmup
     from fastfcn.training import evaluate, fit, predict, predict_proba
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ _HOMES = {
     "fit": "training",
     "predict": "training",
     "predict_proba": "training",
+    "warmup": "precompile",
 }
 _MODULES = ("datasets", "losses", "metrics", "nn", "optim", "plots", "training")
 
@@ -50,6 +52,7 @@ __all__ = [
     "plots",
     "predict",
     "predict_proba",
+    "warmup",
 ]
 
 

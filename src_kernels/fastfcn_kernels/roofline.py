@@ -3,10 +3,10 @@
 from typing import Any
 
 from llvmlite import ir
-from numba import prange
+from numba import prange, types
 from numba.extending import intrinsic
 
-from fastfcn_kernels.compilation import helper, parallel
+from fastfcn_kernels.compilation import call, helper, parallel
 from fastfcn_kernels.simd import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fused, splat
 
 ACCUMULATORS = TILE_ROWS * TILE_VECTORS
@@ -76,3 +76,126 @@ def multiply_adds(results, rounds, n_threads):
         return
     for thread in prange(n_threads):
         _multiply_adds(results, thread, rounds)
+
+
+@helper
+def _cut(n, thread, n_threads):
+    """Return the range i0, i1 of n that falls to a thread."""
+    return n * thread // n_threads, n * (thread + 1) // n_threads
+
+
+@helper
+def _share(buffer, thread, n_threads):
+    """Return a thread's range as an array: indices from 0 on, so that loops are vectorised."""
+    i0, i1 = _cut(buffer.size, thread, n_threads)
+    return buffer[i0:i1]
+
+
+@helper
+def _read_words(words, sums, rounds, thread, n_threads):
+    own = _share(words, thread, n_threads)
+    for _ in range(rounds):
+        total = 0
+        for i in range(own.size):  # integers: sums of floats would wait for each other
+            total += own[i]
+        sums[8 * thread] += total
+
+
+@parallel
+def read_words(words, sums, rounds, n_threads):
+    """Read a buffer from one end to the other: the rate of memory alone.
+
+    Parameters
+    ----------
+    words : int64 (n,)
+        A range for each thread                                           [in]
+    sums : int64 (8·threads,)
+        What each thread read, a cache line apart                         [out]
+    rounds : int
+        How often.
+    n_threads : int
+        Threads to use.
+    """
+    if n_threads == 1:
+        _read_words(words, sums, rounds, 0, 1)
+        return
+    for thread in prange(n_threads):
+        _read_words(words, sums, rounds, thread, n_threads)
+
+
+@helper
+def _scale(values, factor, rounds, thread, n_threads):
+    own = _share(values, thread, n_threads)
+    for _ in range(rounds):
+        for i in range(own.size):
+            own[i] *= factor
+
+
+@parallel
+def scale(values, factor, rounds, n_threads):
+    """Read a buffer and write it back: every byte that moves is one of its own.
+
+    Writing to another buffer than was read would read that one too, unseen.
+
+    Parameters
+    ----------
+    values : float64 (n,)
+        A range for each thread                                           [in, out]
+    factor : float
+    rounds : int
+        How often.
+    n_threads : int
+        Threads to use.
+    """
+    if n_threads == 1:
+        _scale(values, factor, rounds, 0, 1)
+        return
+    for thread in prange(n_threads):
+        _scale(values, factor, rounds, thread, n_threads)
+
+
+@intrinsic
+def _pointer(typingctx: Any, address: Any) -> Any:
+    """Return an address as a pointer."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(address), codegen
+
+
+@helper
+def _products(matmul, c, start, a, row, column, b, sizes, rounds, thread, n_threads):
+    m, n, depth, itemsize = sizes
+    i0, i1 = _cut(m, thread, n_threads)
+    at_c, at_a = _pointer(c + i0 * n * itemsize), _pointer(a + i0 * row * itemsize)
+    at_start, at_b = _pointer(start), _pointer(b)
+    for _ in range(rounds):
+        call(matmul, (at_c, n, at_start, 0, at_a, row, column, at_b, n, i1 - i0, n, depth))
+
+
+@parallel
+def products(matmul, c, start, a, row, column, b, m, n, depth, itemsize, rounds, n_threads):
+    """Matrix product c = start + a b, its rows handed to threads as a training step does.
+
+    Parameters
+    ----------
+    matmul : int
+        Address of :func:`~fastfcn_kernels.matmul.matmul` in the matrices' precision.
+    c, start, b : int
+        Addresses of (m, n) [out], one row of n [in] and (depth, n) [in], rows without gaps.
+    a, row, column : int
+        Address of (m, depth), element (i, k) at i·row + k·column         [in]
+    m, n, depth, itemsize : int
+        Sizes, and bytes of an element.
+    rounds : int
+        How often.
+    n_threads : int
+        Threads to use.
+    """
+    sizes = (m, n, depth, itemsize)
+    if n_threads == 1:
+        _products(matmul, c, start, a, row, column, b, sizes, rounds, 0, 1)
+        return
+    for thread in prange(n_threads):
+        _products(matmul, c, start, a, row, column, b, sizes, rounds, thread, n_threads)

@@ -56,7 +56,7 @@ def train(*arguments: object) -> Result:
 
 def parsed(*arguments: str) -> Any:
     """The options that the command line would train with."""
-    return cli.train.make_context("train", list(arguments)).params
+    return cli.main.commands["train"].make_context("train", list(arguments)).params
 
 
 def config_of(folder: str | Path) -> dict[str, Any]:
@@ -394,7 +394,10 @@ main({words!r})
     assert {path.name for path in Path("out").iterdir()} == FILES
 
 
-@pytest.mark.parametrize("words", [["--help"], ["-h"], ["train", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["-h"], ["--version"], *([name, "--help"] for name in cli.main.commands)],
+)
 def test_help_and_version_import_none_of_the_heavy_packages(words: list[str]) -> None:
     code = f"""
 import sys
@@ -421,5 +424,5 @@ def test_python_m_fastfcn_is_the_command() -> None:
 
 def test_help_names_every_option() -> None:
     text = run("train", "--help").output
-    for option in cli.train.params:
+    for option in cli.main.commands["train"].params:
         assert option.opts[-1] in text
