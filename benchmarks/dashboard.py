@@ -12,6 +12,7 @@ the npm registry the first time ($npm_config_registry, else what npm is set to),
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -22,6 +23,9 @@ from pathlib import Path
 from .in_turn import HOLDS_NUMPY_BACK
 from .inputs import ROOT
 from .offline import Unavailable, make_offline
+
+UNAVAILABLE = 69
+"""Exit status where the page's scripts cannot be had (sysexits.h); what was measured is kept."""
 
 
 def asv(config: Path, *arguments: str) -> int:
@@ -55,12 +59,6 @@ def measure(config: Path, options: argparse.Namespace) -> int:
 
 def publish(config: Path, page: Path) -> int:
     """Write the page, and make it independent of the network."""
-    if page.exists() and any(page.iterdir()) and not (page / "graphdisplay.js").exists():
-        # asv empties the folder first.
-        raise SystemExit(
-            f"--output must be a new or empty folder or an earlier dashboard, got {page}; "
-            "name another one"
-        )
     status = asv(config, "publish", "--html-dir", str(page))
     if status == 0:
         make_offline(page, cache=ROOT / ".asv" / "vendor")
@@ -118,6 +116,14 @@ def main(arguments: list[str] | None = None) -> int:
     if output is None:
         output = config.parent / json.loads(config.read_text(encoding="utf-8"))["html_dir"]
     output = output.resolve()
+    if importlib.util.find_spec("asv") is None:
+        parser.error("asv must be installed: pip install -e '.[bench]'")
+    if output.exists() and any(output.iterdir()) and not (output / "graphdisplay.js").exists():
+        # asv empties the folder first.
+        parser.error(
+            f"--output must be a new or empty folder or an earlier dashboard, got {output}; "
+            "name another one"
+        )
 
     failed = 0 if options.no_run else measure(config, options)
     try:
@@ -125,7 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
         status = publish(config, output)
     except Unavailable as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return UNAVAILABLE
     if status:
         return status
     print(f"dashboard: {(output / 'index.html').as_uri()}")
