@@ -58,7 +58,7 @@ class EpochOverLimit:
 
     def track_epoch_over_limit(self, data: str, dtype: str, threads: int | str) -> float:
         epoch = seconds(lambda: self.run(len(self.x)))
-        took, a_flop = best(epoch, seconds_a_flop(self.threads))
+        took, a_flop = best(epoch, seconds_a_flop(self.threads), rounds=6)
         return took / (self.flops * a_flop)
 
 
