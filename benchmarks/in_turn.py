@@ -1,9 +1,9 @@
 """Times taken in turn in one process, for ratios: what slows one down slows the other down too.
 
-A time alone follows the machine's load. The ratio of two best times from alternating bursts moves far
-less, so that figures of different days can be compared. That holds for one thread; a ratio of all
-threads needs all cores to itself at least once, for as long as one call takes. Smaller is better
-everywhere.
+A time alone follows the machine's load. The ratio of two best times from alternating bursts moves
+far less, so that figures of different days can be compared. That holds for one thread; a ratio of
+all threads needs all cores to itself at least once, for as long as one call takes. Smaller is
+better everywhere.
 """
 
 import contextlib
