@@ -1,1 +1,4 @@
-"""What fastfcn costs in time and memory: asv suites (bench_*.py), and peers in one run (peers/)."""
+"""What fastfcn costs in time and memory: asv suites (bench_*.py), and peers in one run (peers/).
+
+``dashboard.py`` runs the suites and shows their results on a page that opens without a network.
+"""

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .inputs import BATCH, SOURCE, fit, load, network
+from .in_turn import best, seconds, seconds_a_flop, thread_count
+from .inputs import BATCH, SHAPES, SOURCE, fit, load, network
 
 
 class Epoch:
@@ -27,6 +28,38 @@ class Epoch:
 
     def time_fit(self, data: str, dtype: str, threads: int) -> None:
         fit(self.net, self.x, self.y, scale=self.scale, n_threads=threads)
+
+
+class EpochOverLimit:
+    """The epoch's time over LIMIT, what its products would take at the machine's peak rate.
+
+    LIMIT = dense flops / PEAK. Forward and weight gradients go through every layer, deltas through
+    all but the first; a product with a zero counts as well. A ratio below 1 is possible: images are
+    four fifths zeros, and what is multiplied by them may be left out.
+    """
+
+    params = ([SOURCE], ["uint8", "float32"], [1, "all"])
+    param_names = ("data", "input", "threads")
+    unit = "x LIMIT"
+    timeout = 300
+
+    def setup(self, data: str, dtype: str, threads: int | str) -> None:
+        images, self.y, _, _ = load()
+        self.scale = 1 / 255 if dtype == "uint8" else 1.0
+        self.x = images if dtype == "uint8" else images / np.float32(255)
+        self.net = network()
+        self.threads = thread_count(threads)
+        products = 3 * sum(i * o for i, o in SHAPES) - SHAPES[0][0] * SHAPES[0][1]
+        self.flops = 2 * products * len(self.x)
+        self.run(BATCH)
+
+    def run(self, n: int) -> None:
+        fit(self.net, self.x[:n], self.y[:n], scale=self.scale, n_threads=self.threads)
+
+    def track_epoch_over_limit(self, data: str, dtype: str, threads: int | str) -> float:
+        epoch = seconds(lambda: self.run(len(self.x)))
+        took, a_flop = best(epoch, seconds_a_flop(self.threads), rounds=6)
+        return took / (self.flops * a_flop)
 
 
 class StepByStep:

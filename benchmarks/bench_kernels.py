@@ -1,7 +1,12 @@
 """Each kernel at MNIST's shapes, called through its layer, loss or optimiser."""
 
+import ctypes
+import functools
+from typing import Any
+
 import numpy as np
 
+from .in_turn import best, numba_threads, over_numpy, seconds, seconds_a_flop, thread_count
 from .inputs import BATCH, SHAPES, network
 
 DTYPES = ["float32", "float64"]
@@ -40,6 +45,87 @@ class Linear:
 
     def time_backward(self, shape: tuple[int, int], dtype: str) -> None:
         self.layer.backward(self.delta)
+
+
+class LinearOverLimit:
+    """One square layer's time at a batch of 128, over what its products take at PEAK.
+
+    Of ``forward``, z = a W + b; of ``weight gradient``, dW = aᵀ δ and db; and of ``delta``, δ Wᵀ:
+    what ``backward`` takes above that of the weight gradient alone.
+    """
+
+    params = (["forward", "delta", "weight gradient"], [64, 256, 1024, 4096], [1, "all"])
+    param_names = ("operation", "width", "threads")
+    unit = "x LIMIT"
+
+    def setup(self, operation: str, width: int, threads: int | str) -> None:
+        from fastfcn import nn
+
+        rng = np.random.default_rng(0)
+        self.layer = nn.Linear(width, width, rng=rng)
+        self.a = rng.standard_normal((BATCH, width), np.float32)
+        self.delta = rng.standard_normal((BATCH, width), np.float32) / BATCH
+        self.threads = thread_count(threads)
+        with numba_threads(self.threads):
+            self.layer.forward(self.a)
+            self.layer.backward(self.delta)
+
+    def track_time_over_limit(self, operation: str, width: int, threads: int | str) -> float:
+        forward = seconds(lambda: self.layer.forward(self.a))
+        gradient = seconds(lambda: self.layer.backward(self.delta, input_gradient=False))
+        backward = seconds(lambda: self.layer.backward(self.delta))
+        limit = seconds_a_flop(self.threads)
+        with numba_threads(self.threads):
+            if operation == "delta":
+                whole, part, a_flop = best(backward, gradient, limit)
+                took = whole - part
+            else:
+                took, a_flop = best(forward if operation == "forward" else gradient, limit)
+        return took / (2 * BATCH * width * width * a_flop)
+
+
+class MatmulOverNumpy:
+    """Time of the kernels' matrix product over that of NumPy's ``matmul``, one thread each."""
+
+    params = (
+        ["128x256x784", "128x128x256", "256x256x256", "512x512x512", "1024x1024x1024"],
+        DTYPES,
+    )
+    param_names = ("m x n x depth", "dtype")
+    unit = "x NumPy"
+
+    def setup(self, sizes: str, dtype: str) -> None:
+        from fastfcn_kernels.matmul import matmul
+
+        m, n, depth = (int(size) for size in sizes.split("x"))
+        rng = np.random.default_rng(0)
+        self.a = rng.standard_normal((m, depth)).astype(dtype)
+        self.b = rng.standard_normal((depth, n)).astype(dtype)
+        self.start = np.zeros(n, dtype)
+        self.c, self.out = np.empty((m, n), dtype), np.empty((m, n), dtype)
+        arrays = (self.c, n), (self.start, 0), (self.a, depth, 1), (self.b, n)
+        values = [v for array, *strides in arrays for v in (array.ctypes.data, *strides)]
+        kinds = [
+            k
+            for _, *strides in arrays
+            for k in (ctypes.c_void_p, *[ctypes.c_ssize_t] * len(strides))
+        ]
+        function = ctypes.CFUNCTYPE(None, *kinds, *[ctypes.c_ssize_t] * 3)(
+            matmul.address(self.c.dtype)
+        )
+        # Converted once: what is timed is the product, not ctypes.
+        arguments = [kind(value) for kind, value in zip(kinds, values, strict=True)]
+        self.product = functools.partial(function, *arguments, m, n, depth)
+
+    def fastfcn(self) -> Any:
+        self.product()
+        return self.c
+
+    def numpy(self) -> Any:
+        return np.matmul(self.a, self.b, out=self.out)
+
+    def track_time_over_numpy(self, sizes: str, dtype: str) -> float:
+        return over_numpy(self.fastfcn, self.numpy)
 
 
 class Activation:
@@ -108,7 +194,7 @@ class SGD:
             raise NotImplementedError("Nesterov's form needs momentum")
         rng = np.random.default_rng(0)
         self.net = network()
-        options = {"momentum": momentum, "nesterov": nesterov}
+        options: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov}
         self.optimizer = optim.SGD(self.net.parameters(), lr=1e-6, **options)
         x = rng.standard_normal((BATCH, 784)).astype(np.float32)
         self.net(x)

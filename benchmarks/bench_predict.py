@@ -1,10 +1,13 @@
 """Prediction, from one row to MNIST's whole test set, Python to Python."""
 
+from typing import Any
+
 import numpy as np
 
 import fastfcn as ff
 
-from .inputs import SOURCE, load, network
+from .in_turn import over_numpy
+from .inputs import SIZES, SOURCE, load, network
 
 
 class Predict:
@@ -22,6 +25,37 @@ class Predict:
 
     def time_predict(self, data: str, batch: int, dtype: str, threads: int) -> None:
         ff.predict(self.net, self.x, scale=self.scale, n_threads=threads)
+
+
+class PredictOverNumpy:
+    """Time of ``predict`` over that of NumPy's ``matmul`` into buffers, one thread against one."""
+
+    params = ([SOURCE], [1, 128, 10_000])
+    param_names = ("data", "batch")
+    unit = "x NumPy"
+
+    def setup(self, data: str, batch: int) -> None:
+        self.x = load()[2][:batch] / np.float32(255)
+        self.net = network()
+        linear = self.net[0], self.net[2], self.net[4]
+        self.layers = [
+            (layer.weight.copy(), layer.bias.copy(), np.empty((batch, out), np.float32))
+            for layer, out in zip(linear, SIZES[1:], strict=True)
+        ]
+
+    def fastfcn(self) -> Any:
+        return ff.predict(self.net, self.x, n_threads=1)
+
+    def numpy(self) -> Any:
+        a = self.x
+        for weight, bias, out in self.layers:
+            np.matmul(a, weight, out=out)
+            out += bias
+            a = np.maximum(out, 0, out=out) if out is not self.layers[-1][2] else out
+        return a
+
+    def track_time_over_numpy(self, data: str, batch: int) -> float:
+        return over_numpy(self.fastfcn, self.numpy)
 
 
 class Call:

@@ -1,7 +1,8 @@
 """What the tests need from outside the package, and whether they may do without it.
 
-``FASTFCN_REQUIRE_TORCH=1`` and ``FASTFCN_REQUIRE_MNIST=1`` make a test that lacks PyTorch or the
-MNIST files fail instead of being skipped.
+``FASTFCN_REQUIRE_TORCH=1``, ``FASTFCN_REQUIRE_MNIST=1`` and ``FASTFCN_REQUIRE_DASHBOARD=1`` make a
+test fail instead of being skipped that lacks PyTorch, the MNIST files, or one of asv, Chromium and
+the npm registry.
 """
 
 import importlib
