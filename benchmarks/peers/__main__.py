@@ -27,7 +27,7 @@ weights, batches of 128, momentum SGD and number of threads.
   tiny     one training step of 16-32-2 on 32 rows
   curves   loss and accuracy over 20 epochs, fastfcn and PyTorch
 
-Each figure comes from a process of its own, with an environment in which the library is at its best;
+Each figure comes from a process of its own, whose environment lets its library be at its best;
 peers take turns, round by round. Writes peers.md, peers.json and peers.png, and loss.png and
 accuracy.png for the curves. A library that is not installed is reported as absent:
 pip install -e '.[peers]' installs them all.
@@ -55,7 +55,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--epochs", type=_positive, help="timed epochs of a process (default: 3)")
     made.add_argument("--curve-epochs", type=_positive, help="of the curves (default: 20)")
     made.add_argument(
-        "--threads", type=_positive, default=machine.cores(), help="of each library (default: %(default)s)"
+        "--threads",
+        type=_positive,
+        default=machine.cores(),
+        help="of each library (default: all cores, %(default)s)",
     )
     made.add_argument(
         "--data",
@@ -65,7 +68,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--samples", type=_positive, help="rows of the data to keep (default: all)")
     made.add_argument(
-        "--quick", action="store_true", help="little of everything, to see that it runs: no figures to quote"
+        "--quick",
+        action="store_true",
+        help="little of everything, to see that it runs: no figures to quote",
     )
     made.add_argument(
         "--output",
@@ -92,10 +97,16 @@ def pairs(what: Sequence[str], peers: Sequence[str]) -> list[tuple[str, str]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and write what was found."""
-    chosen = parser().parse_args(arguments)
+    made = parser()
+    chosen = made.parse_args(arguments)
+    if chosen.threads > machine.cores():
+        made.error(f"--threads must be at most {machine.cores()}, the cores, got {chosen.threads}")
+    if chosen.data == "mnist" and inputs.data_root() is None:
+        made.error("--data mnist needs FASTFCN_DATA, a folder with MNIST/raw/; or --data synthetic")
     quick = chosen.quick
     count = chosen.rounds or (1 if quick else 5)
     epochs = chosen.epochs or (1 if quick else 3)
+    curve_epochs = chosen.curve_epochs or (2 if quick else 20)
     samples = chosen.samples or (2048 if quick else None)
 
     def do(task: str, peer: str) -> Result:
@@ -106,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 chosen.data,
                 samples,
                 chosen.threads,
-                epochs=(chosen.curve_epochs or (2 if quick else 20)) if task == "curves" else epochs,
+                epochs=curve_epochs if task == "curves" else epochs,
                 steps=100 if quick else 2000,
                 seconds=0.05 if quick else 1.0,
             )

@@ -1,6 +1,5 @@
 """What every peer is given: the same data, the same initial weights, the same settings."""
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,11 +71,6 @@ def images(data: str, samples: int | None) -> Problem:
     """
     if data == "synthetic":
         pixels, y, pixels_test, y_test = inputs.synthetic(samples or 60_000, samples or 10_000)
-    elif inputs.data_root() is None:
-        raise FileNotFoundError(
-            "FASTFCN_DATA must name a folder with MNIST/raw/train-images-idx3-ubyte[.gz] and its "
-            f"siblings, got {os.environ.get('FASTFCN_DATA')!r}; or ask for --data synthetic"
-        )
     else:
         pixels, y, pixels_test, y_test = inputs.load()
     pixels, y, pixels_test, y_test = (a[:samples] for a in (pixels, y, pixels_test, y_test))

@@ -114,8 +114,8 @@ def unit(seconds: Sequence[float]) -> tuple[str, float]:
 
 
 def number(value: float) -> str:
-    """Write a number with three digits, and no fewer before the point."""
-    return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f}"
+    """Write a number with three digits, with all of those before the point, with three after 0."""
+    return f"{value:.3f}" if value < 1 else f"{value:.{max(0, 3 - len(str(int(value))))}f}"
 
 
 def markdown(found: Document) -> str:
@@ -164,7 +164,7 @@ def _lines(found: Document) -> Iterator[str]:
 def _table(task: str, each: Document, found: Document) -> Iterator[str]:
     trained = task == "train"
     measured = [entry for entry in each["peers"] if "median" in entry]
-    name, scale = unit([e["median"] for e in measured] or [1.0])
+    name, scale = unit([e["median"] for e in measured] or [each["limit"] or 1.0])
 
     def time(seconds: float) -> str:
         return f"{number(seconds * scale)} {name}"

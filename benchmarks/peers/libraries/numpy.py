@@ -88,6 +88,22 @@ def train(problem: Problem, epochs: int, threads: int, lap: Lap) -> None:
 
 
 def predictor(problem: Problem, x: Any, threads: int) -> Callable[[], Any]:
-    """Predict by one product, one sum and one maximum a layer."""
+    """Predict many rows by products of matrices, one row by products of a vector."""
     net = Network(problem, len(x))
-    return lambda: net.forward(x)
+    if len(x) > 1:
+        return lambda: net.forward(x)
+    row = x[0]
+    layers = [(weight, bias, net.a[i + 1][0]) for i, (weight, bias) in enumerate(net.layers)]
+
+    def predict() -> Any:
+        a = row
+        for weight, bias, z in layers[:-1]:
+            np.dot(a, weight, out=z)
+            np.add(z, bias, out=z)
+            a = np.maximum(z, 0, out=z)
+        weight, bias, z = layers[-1]
+        np.dot(a, weight, out=z)
+        np.add(z, bias, out=z)
+        return net.a[-1]
+
+    return predict

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import onnxruntime
 from onnx import TensorProto, checker, helper, numpy_helper
 
@@ -11,23 +12,19 @@ from benchmarks.peers.problem import Problem
 
 def model(problem: Problem) -> bytes:
     """Return the network as a serialised ONNX model."""
-    nodes, constants, source = [], [], "x"
+    nodes, constants, a = [], [], "x"
     last = len(problem.weights) - 1
     for layer, (weight, bias) in enumerate(problem.weights):
-        constants += [
-            numpy_helper.from_array(weight, f"W{layer}"),
-            numpy_helper.from_array(bias, f"b{layer}"),
-        ]
-        inputs = [source, f"W{layer}", f"b{layer}"]
-        nodes.append(helper.make_node("Gemm", inputs, [f"z{layer}"]))
-        source = f"z{layer}"
+        W, b, z = f"W{layer}", f"b{layer}", "z" if layer == last else f"z{layer}"
+        constants += [numpy_helper.from_array(weight, W), numpy_helper.from_array(bias, b)]
+        nodes.append(helper.make_node("Gemm", [a, W, b], [z]))
         if layer < last:
-            nodes.append(helper.make_node("Relu", [source], [f"a{layer}"]))
-            source = f"a{layer}"
+            a = f"a{layer}"
+            nodes.append(helper.make_node("Relu", [z], [a]))
     sizes = problem.sizes
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", sizes[0]])
-    z = helper.make_tensor_value_info(source, TensorProto.FLOAT, ["rows", sizes[-1]])
-    graph = helper.make_graph(nodes, "network", [x], [z], constants)
+    output = helper.make_tensor_value_info("z", TensorProto.FLOAT, ["rows", sizes[-1]])
+    graph = helper.make_graph(nodes, "network", [x], [output], constants)
     # Versions that every ONNX Runtime of recent years reads.
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     checker.check_model(made)
@@ -40,7 +37,7 @@ def train(problem: Problem, epochs: int, threads: int, lap: Any) -> None:
 
 
 def predictor(problem: Problem, x: Any, threads: int) -> Callable[[], Any]:
-    """Predict by ``session.run``, from ndarray to ndarray."""
+    """Predict from one ndarray to another, both bound beforehand: faster than ``session.run``."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -48,5 +45,13 @@ def predictor(problem: Problem, x: Any, threads: int) -> Callable[[], Any]:
     session = onnxruntime.InferenceSession(
         model(problem), options, providers=["CPUExecutionProvider"]
     )
-    feed = {"x": x}
-    return lambda: session.run(None, feed)[0]
+    z = np.empty((len(x), problem.sizes[-1]), np.float32)
+    binding = session.io_binding()
+    binding.bind_input("x", "cpu", 0, np.float32, x.shape, x.ctypes.data)
+    binding.bind_output("z", "cpu", 0, np.float32, z.shape, z.ctypes.data)
+
+    def predict() -> Any:
+        session.run_with_iobinding(binding)
+        return z
+
+    return predict

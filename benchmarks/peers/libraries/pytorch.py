@@ -1,4 +1,4 @@
-"""PyTorch as people write it: modules, autograd, ``optim.SGD``; the data a tensor, no DataLoader."""
+"""PyTorch as people write it: modules, autograd, ``optim.SGD``; batches by indexing a tensor."""
 
 from collections.abc import Callable
 from typing import Any

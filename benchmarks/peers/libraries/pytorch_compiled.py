@@ -1,4 +1,4 @@
-"""PyTorch through ``torch.compile``: forward, loss and backward in one graph, the optimiser in another.
+"""PyTorch by ``torch.compile``: forward, loss and backward in one graph, the update in another.
 
 Needs a C++ compiler where it runs.
 """
@@ -21,11 +21,11 @@ def train(problem: Problem, epochs: int, threads: int, lap: Lap) -> None:
     net = network(problem)
     optimizer = torch.optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
 
-    # Shapes are compiled in: once for whole batches, once for an epoch's last.
-    @torch.compile(fullgraph=True, dynamic=False)
-    def loss(xb: Any, yb: Any) -> Any:
+    def mean_loss(xb: Any, yb: Any) -> Any:
         return torch.nn.functional.cross_entropy(net(xb), yb)
 
+    # Shapes are compiled in: once for whole batches, once for an epoch's last.
+    loss = torch.compile(mean_loss, fullgraph=True, dynamic=False)
     update = torch.compile(optimizer.step, dynamic=False)
     for _ in range(epochs):
         for rows in torch.randperm(len(x)).split(problem.batch):

@@ -3,8 +3,8 @@
 The fastest of the ways that were tried: every large product by oneDNN's linear operator, with bias
 and ReLU fused forwards and transposed views backwards; the last layer, which is narrow, by
 ``addmm``; gradients of biases into buffers; and one fused call for momentum SGD. Slower were
-``addmm`` and ``mm`` with ``out=`` throughout (MKL), contiguous copies of transposed operands, weights
-kept as (in, out), and the update over one flat buffer or by foreach operators.
+``addmm`` and ``mm`` with ``out=`` throughout (MKL), contiguous copies of transposed operands,
+weights kept as (in, out), and the update over one flat buffer or by foreach operators.
 """
 
 from collections.abc import Callable
@@ -92,8 +92,30 @@ def train(problem: Problem, epochs: int, threads: int, lap: Lap) -> None:
 
 
 def predictor(problem: Problem, x: Any, threads: int) -> Callable[[], Any]:
-    """Predict by the same forward pass."""
+    """Predict one row by ``addmm`` into buffers, many by oneDNN on weights packed for it."""
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
     net, tensor = Network(problem), torch.from_numpy(x)
-    return lambda: net.forward(tensor)[-1]
+    if len(x) > 1:
+        packed = [torch.ops.mkldnn._reorder_linear_weight(weight, len(x)) for weight in net.weights]
+
+        def predict() -> Any:
+            a = tensor
+            for weight, bias in zip(packed[:-1], net.biases[:-1], strict=True):
+                a = linear(a, weight, bias, "relu")
+            return linear(a, packed[-1], net.biases[-1])
+
+        return predict
+    layers = [
+        (weight.t().contiguous(), bias, torch.empty(1, len(bias)))
+        for weight, bias in zip(net.weights, net.biases, strict=True)
+    ]
+
+    def predict_row() -> Any:
+        a = tensor
+        for weight, bias, z in layers[:-1]:
+            a = torch.addmm(bias, a, weight, out=z).relu_()
+        weight, bias, z = layers[-1]
+        return torch.addmm(bias, a, weight, out=z)
+
+    return predict_row
