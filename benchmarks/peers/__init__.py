@@ -1,1 +1,0 @@
-"""fastfcn and its peers, side by side in one run: ``python -m benchmarks.peers --help``."""
