@@ -49,14 +49,28 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--what", nargs="+", choices=WHAT, default=list(WHAT), help="default: all")
-    made.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="default: all")
-    made.add_argument("--rounds", type=_positive, help="processes of each figure (default: 5)")
-    made.add_argument("--epochs", type=_positive, help="timed epochs of a process (default: 3)")
-    made.add_argument("--curve-epochs", type=_positive, help="of the curves (default: 20)")
+    for name, keys in (("what", list(WHAT)), ("peers", list(PEERS))):
+        made.add_argument(
+            f"--{name}",
+            nargs="+",
+            choices=keys,
+            default=keys,
+            metavar="NAME",
+            help=f"any of {', '.join(keys)} (default: all)",
+        )
+    made.add_argument(
+        "--rounds", type=_positive, metavar="N", help="processes of each figure (default: 5)"
+    )
+    made.add_argument(
+        "--epochs", type=_positive, metavar="N", help="timed epochs of a process (default: 3)"
+    )
+    made.add_argument(
+        "--curve-epochs", type=_positive, metavar="N", help="of the curves (default: 20)"
+    )
     made.add_argument(
         "--threads",
         type=_positive,
+        metavar="N",
         default=machine.cores(),
         help="of each library (default: all cores, %(default)s)",
     )
@@ -66,7 +80,9 @@ def parser() -> argparse.ArgumentParser:
         default=inputs.SOURCE,
         help="MNIST from $FASTFCN_DATA, or images of its shapes (default here: %(default)s)",
     )
-    made.add_argument("--samples", type=_positive, help="rows of the data to keep (default: all)")
+    made.add_argument(
+        "--samples", type=_positive, metavar="N", help="rows of the data to keep (default: all)"
+    )
     made.add_argument(
         "--quick",
         action="store_true",
@@ -75,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--output",
         type=Path,
+        metavar="FOLDER",
         default=ROOT / "benchmarks" / "peers" / "results",
         help="folder for the results (default: %(default)s)",
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.peers.report import Document, number, unit
+from benchmarks.peers.report import Document, number, threads, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +30,9 @@ def bars(found: Document, path: Path) -> None:
         _panel(axes, each)
     machine, settings = found["machine"], found["settings"]
     figure.supxlabel(
-        f"{machine['processor']}, {settings['threads']} threads; {settings['data']}; "
-        f"{machine['date'][:10]}, commit {machine['commit']}",
+        f"median and range; (×): multiple of fastfcn's\n{machine['processor']}, "
+        f"{threads(settings['threads'])}; data: {settings['data']}; {machine['date'][:10]}, "
+        f"commit {machine['commit']}",
         fontsize=8,
     )
     figure.savefig(path, dpi=150)

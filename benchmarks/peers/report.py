@@ -118,6 +118,11 @@ def number(value: float) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.{max(0, 3 - len(str(int(value))))}f}"
 
 
+def threads(count: int) -> str:
+    """Write how many threads."""
+    return f"{count} thread" if count == 1 else f"{count} threads"
+
+
 def markdown(found: Document) -> str:
     """Return the tables, and what they must be read with."""
     return "\n".join([*_lines(found), ""])
@@ -133,7 +138,7 @@ def _lines(found: Document) -> Iterator[str]:
     yield ""
     yield (
         f"{_network(inputs.SIZES)} with ReLU, cross-entropy, SGD with lr 0.02 and momentum 0.9, "
-        f"batches of {inputs.BATCH}; {data}; {settings['threads']} threads."
+        f"batches of {inputs.BATCH}; {data}; {threads(settings['threads'])}."
     )
     for task, each in found["tasks"].items():
         yield ""
@@ -149,10 +154,10 @@ def _lines(found: Document) -> Iterator[str]:
     )
     yield ""
     yield (
-        f"{settings['rounds']} rounds; every figure in a process of its own, peers interleaved; "
+        f"Rounds: {settings['rounds']}, peers interleaved, every figure in a process of its own; "
         "medians with the range. Compilation and a first epoch are not counted. A training process "
-        f"times {settings['epochs']} epochs, and its test accuracy is that after "
-        f"{settings['epochs'] + 1}. Predictions take and give each library's own arrays."
+        f"runs {settings['epochs'] + 1} epochs, after which its test accuracy is taken. "
+        "Predictions take and give each library's own arrays."
     )
     if found["peak_flops"]:
         yield (
