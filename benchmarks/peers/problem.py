@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import inputs
+from fastfcn.datasets.synthetic import synthetic_mnist
 
 LEARNING_RATE, MOMENTUM = 0.02, 0.9
 
@@ -70,7 +71,7 @@ def images(data: str, samples: int | None) -> Problem:
         Training rows to keep, and at most as many test rows; None keeps all.
     """
     if data == "synthetic":
-        pixels, y, pixels_test, y_test = inputs.synthetic(samples or 60_000, samples or 10_000)
+        pixels, y, pixels_test, y_test = synthetic_mnist(samples or 60_000, samples or 10_000)
     else:
         pixels, y, pixels_test, y_test = inputs.load()
     pixels, y, pixels_test, y_test = (a[:samples] for a in (pixels, y, pixels_test, y_test))

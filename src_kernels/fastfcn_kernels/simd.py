@@ -171,10 +171,10 @@ if "neon" in _host_features():
 def _settle(builder: Any, value: Any) -> Any:
     """Have ``value`` computed before any load that follows; return it.
 
-    Left alone, the compiler unrolls the tile's loop and loads all that a step needs at once: it runs
-    out of registers, and a sum that lives in memory takes longer than the step it is part of. This
-    is an empty instruction that has the value as input and output, touches memory as far as the
-    compiler knows, and must not be duplicated.
+    Left alone, the compiler unrolls the tile's loop and loads all that a step needs at once: it
+    runs out of registers, and a sum that lives in memory takes longer than the step it is part of.
+    This is an empty instruction that has the value as input and output, touches memory as far as
+    the compiler knows, and must not be duplicated.
     """
     kind = ir.FunctionType(value.type, [value.type])
     nothing = ir.InlineAsm(kind, "", f"={_REGISTER},0,~{{memory}}", side_effect=True)
@@ -208,7 +208,7 @@ def _emit_tile(
     row_of_a = [builder.gep(a, [builder.mul(index(r), rsa)]) for r in range(rows)]
 
     def row_of_b(step: Any) -> Any:
-        """Return the row of b for a step of the list: loaded a step ahead, off the critical path."""
+        """Return the row of b for a step of the list."""
         return builder.sext(builder.load(builder.gep(listed[0], [step])), index)
 
     first_row = index(0) if listed is None else row_of_b(index(0))
@@ -239,7 +239,7 @@ def _emit_tile(
     if listed is None:
         next_a, next_b = builder.add(a_offset, csa), builder.add(b_offset, ldb)
     else:
-        next_row = row_of_b(next_step)
+        next_row = row_of_b(next_step)  # a step ahead: off the critical path
         packed = builder.mul(next_step, listed[1])
         next_a, next_b = builder.add(builder.mul(next_row, csa), packed), builder.mul(next_row, ldb)
     loop_end = builder.block
@@ -569,7 +569,9 @@ def all_finite(typingctx: Any, values: Any, elements: Any) -> Any:
             builder.module, ir.FunctionType(words, [words, words]), f"llvm.umax.v{width}i{bits}"
         )
         over_lanes = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(word, [words]), f"llvm.vector.reduce.umax.v{width}i{bits}"
+            builder.module,
+            ir.FunctionType(word, [words]),
+            f"llvm.vector.reduce.umax.v{width}i{bits}",
         )
         magnitude = ir.Constant(words, [2 ** (bits - 1) - 1] * width)
         most = cgutils.alloca_once_value(builder, ir.Constant(words, None))
