@@ -113,6 +113,10 @@ class Workspace:
         Whether to make room for deltas and transposed weights.
     copies : int
         Threads at most.
+    entries : int, optional
+        Stored values that ``rows`` rows of sparse data have at most; None for dense data.
+    input_gradient : bool, default True
+        Whether the backward pass may be asked for the gradient of the network's input.
     """
 
     def __init__(
@@ -124,6 +128,8 @@ class Workspace:
         rows: int,
         backward: bool,
         copies: int = 1,
+        entries: int | None = None,
+        input_gradient: bool = True,
     ) -> None:
         self.rows = rows
         self.copies = copies
@@ -142,22 +148,35 @@ class Workspace:
         widths = [
             padded(w, dtype) for w in (stages_[0].in_features, *(s.out_features for s in stages_))
         ]
-        size = self._place(stages_, widths, backward)
+        inputs = widths[0] if entries is None else 0
+        size = self._place(stages_, widths, inputs, backward, input_gradient)
         if backward:
             frame[t.SCRATCH] = size
             long = rows > drivers.LONG_BATCH
             most = drivers.LONG_GRADIENT_ROWS if long else drivers.GRADIENT_ROWS
-            frame[t.SCRATCH_SIZE] = most * max(widths)
+            frame[t.SCRATCH_SIZE] = most * max(widths[1:])
             size += copies * frame[t.SCRATCH_SIZE]
         self.buffer = aligned_zeros(size, dtype)
         self.address = self.buffer.ctypes.data
         self._flags = np.zeros((copies, lists.CACHE_LINE), np.int32)
         frame.point(t.FINITE, self._flags)
-        self._skips = stages_[0].weight >= 0
+        self._skips = stages_[0].weight >= 0 and entries is None
+        self.entries = entries
+        features = stages_[0].in_features
+        frame.point(t.COSTS, np.full(2 * -(-features // TILE_ROWS), lists.DENSE_COST, np.int32))
         if self._skips:
-            self._make_lists(stages_[0].in_features, backward)
+            self._make_lists(features, backward)
+        elif entries is not None:
+            self._make_packed(features, entries, backward)
 
-    def _place(self, stages_: Sequence[Stage], widths: Sequence[int], backward: bool) -> int:
+    def _place(
+        self,
+        stages_: Sequence[Stage],
+        widths: Sequence[int],
+        inputs: int,
+        backward: bool,
+        input_gradient: bool,
+    ) -> int:
         """Give every matrix its place; return the elements that takes."""
         size = 0
 
@@ -168,8 +187,9 @@ class Workspace:
 
         rows = self.rows
         self.frame[t.ZEROS] = place(max(widths))
-        input_at = place(rows * widths[0])
-        input_delta = place(rows * widths[0]) if backward else -1
+        input_at = place(rows * inputs)
+        goes_back = backward and (input_gradient or stages_[0].weight < 0)
+        input_delta = place(rows * inputs) if goes_back else -1
         pairs = zip(self.table, stages_, widths[:-1], widths[1:], strict=True)
         for row, stage, ld_in, ld in pairs:
             linear = stage.weight >= 0
@@ -189,7 +209,8 @@ class Workspace:
                 row[t.DERIVE] = activation.derive.address(self.frame.dtype)
                 row[t.INPUT_DELTA] = input_delta
                 row[t.DELTA] = place(rows * ld) if linear else input_delta
-                row[t.TRANSPOSE] = place(stage.out_features * ld_in) if linear else -1
+                if linear and input_delta >= 0:
+                    row[t.TRANSPOSE] = place(stage.out_features * ld_in)
                 input_delta = int(row[t.DELTA])
         return size
 
@@ -202,7 +223,18 @@ class Workspace:
             size = max(size, tiles * (self.rows + 1))
         frame[t.SKIPS] = lists.LOOK
         frame.point(t.LISTS, np.zeros(size + lists.ROOM, np.int32))
-        frame.point(t.COSTS, np.full(2 * tiles, lists.DENSE_COST, np.int32))
+
+    def _make_packed(self, features: int, entries: int, backward: bool) -> None:
+        """Make room for the packed rows of sparse data, and for their entries by feature."""
+        frame = self.frame
+        frame[t.ROW_CAPACITY] = entries // self.copies
+        frame.point(t.ROW_AT, np.zeros(self.rows, np.int64))
+        frame.point(t.ROW_LISTS, np.zeros(entries + self.rows + 1, np.int32))
+        frame.point(t.ROW_VALUES, np.zeros(entries + 1, frame.dtype))
+        if backward:
+            frame.point(t.FEATURE_AT, np.zeros(features, np.int64))
+            frame.point(t.FEATURE_LISTS, np.zeros(entries + features + 1, np.int32))
+            frame.point(t.FEATURE_VALUES, np.zeros(entries + 1, frame.dtype))
 
     def trust(self, finite: bool) -> None:
         """Tell the kernels whether the weights are known to be finite."""
@@ -286,9 +318,11 @@ class Plan:
         self._few: _FewRows | None = None
         self._batch_rows = 0
 
-    def workspace(self, rows: int, backward: bool, copies: int) -> Workspace:
+    def workspace(self, rows: int, backward: bool, copies: int, **options: Any) -> Workspace:
         """Return new room for a batch of this network."""
-        return Workspace(self.stages, self.values, self.grads, self.dtype, rows, backward, copies)
+        return Workspace(
+            self.stages, self.values, self.grads, self.dtype, rows, backward, copies, **options
+        )
 
     def forward(self, x: Array) -> Array:
         """Return the outputs of one batch (n, features) and keep what :meth:`backward` needs."""
@@ -327,11 +361,13 @@ class Plan:
 
     def predict(self, data: Source, n_threads: int | None = None) -> tuple[Array, bool]:
         """Return the outputs of any number of rows, keeping nothing, and whether x is finite."""
-        n = len(data.array)
+        n = data.rows
         work = n * self._flops
         finite = self.buffer.known_finite()
+        sparse = data.indptr is not None
         # Taken while it is used: several Python threads may predict with one network.
-        if data.array.nbytes <= _FewRows.BYTES and (n_threads == 1 or work < WORTH_A_THREAD):
+        small = data.array.nbytes <= _FewRows.BYTES and not sparse
+        if small and (n_threads == 1 or work < WORTH_A_THREAD):
             few, self._few = self._few, None
             if few is None or few.key != _FewRows.key_of(data):
                 few = _FewRows(self, data)
@@ -344,9 +380,10 @@ class Plan:
         with threads(n_threads, work) as count:
             block = min(PREDICT_ROWS, -(-n // count))
             w, self._blocks = self._blocks, None
-            if w is None or w.rows < block * count or w.copies < count:
-                w = self.workspace(block * count, False, count)
-            w.frame[t.BLOCK] = w.rows // count
+            entries = data.most_entries(block) * count if sparse else None
+            if w is None or w.rows < block * count or w.copies < count or w.entries != entries:
+                w = self.workspace(block * count, False, count, entries=entries)
+            w.frame[t.BLOCK] = w.rows // w.copies
             w.frame.read(data)
             w.frame.point(t.RESULT, out)
             w.trust(finite)

@@ -26,6 +26,12 @@ from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, int32s, reals
 from fastfcn_kernels.sgd import HYPERPARAMETERS, sgd_range
 from fastfcn_kernels.simd import TILE_ROWS, all_finite, default_fp_mode, restore_fp_mode
+from fastfcn_kernels.sparse import (
+    entries_before,
+    gather_sparse_rows,
+    sort_by_feature,
+    sparse_gradient,
+)
 from fastfcn_kernels.stages import (
     bias_gradient,
     place,
@@ -114,8 +120,11 @@ def predict(frame_at, work, thread, n_threads, first, count):
     finite = True
     for i in range(i0, i1, block):
         rows = min(block, i1 - i)
-        gather_rows(frame, work, first, i, i + rows, at)
-        finite &= all_finite(x, rows * first_stage[t.LD_IN])
+        if frame[t.X_INDPTR] != 0:
+            gather_sparse_rows(frame, work, first, i, i + rows, at, thread * frame[t.ROW_CAPACITY])
+        else:
+            gather_rows(frame, work, first, i, i + rows, at)
+            finite &= all_finite(x, rows * first_stage[t.LD_IN])
         call(frame[t.FORWARD], (frame_at, work, thread, at, at + rows, skips))
         a = carray(place(work, last, t.A, at, t.LD), (rows, ld))
         for r in range(rows):
@@ -225,7 +234,11 @@ def learn(frame_at, work, thread, n_threads, first, count):
     mode = default_fp_mode()
     frame = carray(frame_at, (t.FRAME_SIZE,))
     i0, i1 = share_of_rows(count, thread, n_threads)
-    gather_rows(frame, work, first, i0, i1, i0)
+    if frame[t.X_INDPTR] != 0:
+        at = entries_before(frame, first, i0)
+        gather_sparse_rows(frame, work, first, i0, i1, i0, at)
+    else:
+        gather_rows(frame, work, first, i0, i1, i0)
     skips = 1 if frame[t.SKIPS] != 0 and all_flags(frame, n_threads, WEIGHTS) else 0
     call(frame[t.FORWARD], (frame_at, work, thread, i0, i1, skips))
     divisor = normaliser(frame, first, count)
@@ -263,7 +276,9 @@ def update(frame_at, work, thread, n_threads, first, count):
     zeros = advance(work, frame[t.ZEROS])
     # Costs have two generations: those of the step before, which every thread divides the work by,
     # and this one's, which each writes for its share.
-    tiles = (stage_at(frame, 0)[t.IN] + TILE_ROWS - 1) // TILE_ROWS if frame[t.SKIPS] != 0 else 0
+    sparse = frame[t.X_INDPTR] != 0
+    counts = sparse or frame[t.SKIPS] != 0
+    tiles = (stage_at(frame, 0)[t.IN] + TILE_ROWS - 1) // TILE_ROWS if counts else 0
     generation = first // count & 1
     costs = carray(advance(int32s(frame[t.COSTS]), (1 - generation) * tiles), (tiles,))
     new_costs = carray(advance(int32s(frame[t.COSTS]), generation * tiles), (tiles,))
@@ -277,14 +292,18 @@ def update(frame_at, work, thread, n_threads, first, count):
         x = place(work, stage, t.INPUT, 0, t.LD_IN)
         delta = place(work, stage, t.DELTA, 0, t.LD)
         listed = False
-        if s == 0 and frame[t.SKIPS] != 0 and all_flags(frame, n_threads, FIRST_DELTA):
+        if s == 0 and sparse:
+            sort_by_feature(frame, work, count, k0, k1, new_costs)
+        elif s == 0 and frame[t.SKIPS] != 0 and all_flags(frame, n_threads, FIRST_DELTA):
             lists, stride, listed = feature_lists(frame, stage, x, count, k0, k1, new_costs)
         if stage[t.WEIGHT_VELOCITY] >= 0:
             finite = True
             for k in range(k0, k1, chunk):
                 rows = min(chunk, k1 - k)
                 at = advance(x, k)
-                if listed:
+                if s == 0 and sparse:
+                    sparse_gradient(frame, work, stage, delta, zeros, scratch, k, rows)
+                elif listed:
                     call(
                         frame[t.LISTED],
                         (
