@@ -108,6 +108,7 @@ class Trainer:
             space.frame.point(t.HYPER, self._optimizer.hyperparameters())
             space.run(drivers.prepare, 0, 0, count)
             space.frame.train(space.address, first, stop, self._batch, count)
+        self._plan.buffer.changed()
 
     def compile(self, report: Progress, validates: bool) -> float:
         """Compile or load the kernels, so that training itself does not; return the seconds."""

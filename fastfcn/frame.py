@@ -1,5 +1,7 @@
 """Frames: what a kernel call is given, and the call itself."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,6 +80,11 @@ class Frame:
         else:
             address = kernel.address(self.dtype)
             drivers.region(address, self._address, work, first, count, n_threads)
+
+    def prepared(self, kernel: Native, work: int, first: int, count: int) -> Callable[[], None]:
+        """Return a call of a range kernel on one thread, to be made again and again."""
+        function = kernel.function(self.dtype)
+        return functools.partial(function, self._address, work, 0, 1, first, count)
 
     def train(self, work: int, first: int, stop: int, batch: int, n_threads: int) -> None:
         """Run training steps over rows first:stop of an epoch."""

@@ -189,9 +189,9 @@ def predict(
     """
     plan = _plan_of(net, None)
     check_threads(n_threads)
-    data = _checked_source(plan, x, scale, shift, check_finite, "x")
+    data = _checked_source(plan, x, scale, shift, False, "x")
     _check_chain(net, data)
-    return plan.predict(data, n_threads)
+    return _outputs(plan, data, n_threads, check_finite)
 
 
 def predict_proba(
@@ -224,18 +224,18 @@ def predict_proba(
     """
     plan = _plan_of(net, None)
     check_threads(n_threads)
-    data = _checked_source(plan, x, scale, shift, check_finite, "x")
+    data = _checked_source(plan, x, scale, shift, False, "x")
     _check_chain(net, data)
     last = type(net.layers[-1]).__name__
     if plan.stages[-1].out_features == 1:
         if last == "Sigmoid":
-            p = plan.predict(data, n_threads)
+            p = _outputs(plan, data, n_threads, check_finite)
         else:
-            p = _with_last(plan, "sigmoid").predict(data, n_threads)
+            p = _outputs(_with_last(plan, "sigmoid"), data, n_threads, check_finite)
         return np.hstack([1 - p, p])
     if last not in ("Softmax", "Sigmoid"):
         plan = _with_last(plan, "softmax")
-    return plan.predict(data, n_threads)
+    return _outputs(plan, data, n_threads, check_finite)
 
 
 def evaluate(
@@ -304,6 +304,14 @@ def _checked_source(
     return source(array, plan.dtype, scale, shift)
 
 
+def _outputs(plan: Plan, data: Source, n_threads: int | None, finite: bool) -> Array:
+    """Return the outputs; the kernels tell whether the data were finite, and Python says where."""
+    outputs, was_finite = plan.predict(data, n_threads)
+    if finite and not was_finite:
+        check_finite(data.array, "x", plan.dtype)
+    return outputs
+
+
 def _checked_data(
     plan: Plan,
     x: Any,
@@ -332,7 +340,7 @@ def _check_chain(net: Module, data: Source) -> None:
         return
     dtype = net.plan().dtype
     sample = data.array[:2].astype(dtype) * dtype.type(data.scale) + dtype.type(data.shift)
-    expected = net.plan().predict(source(sample, dtype), 1)
+    expected, _ = net.plan().predict(source(sample, dtype), 1)
     if not np.array_equal(net.forward(sample), expected, equal_nan=True):
         raise ValueError(
             f"{net.name}.forward must be its layers in the order of add_layers to run compiled, "
@@ -341,7 +349,7 @@ def _check_chain(net: Module, data: Source) -> None:
 
 
 def _evaluate(plan: Plan, data: Data, loss: Loss, n_threads: int | None) -> Evaluation:
-    outputs = plan.predict(data.source, n_threads)
+    outputs, _ = plan.predict(data.source, n_threads)
     targets = data.targets
     wanted = targets.labels if targets.labels.size else targets.values
     value = float(np.sum(loss(outputs, wanted)))
@@ -356,4 +364,4 @@ def _with_last(plan: Plan, activation: str) -> Plan:
     """Return a plan with one more activation at its end."""
     features = plan.stages[-1].out_features
     last = Stage(features, features, activation=CODES[activation])
-    return Plan((*plan.stages, last), plan.values, plan.grads, plan.dtype)
+    return Plan((*plan.stages, last), plan.buffer, plan.dtype)

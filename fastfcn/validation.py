@@ -75,6 +75,8 @@ def as_int(value: Any, name: str, lowest: int) -> int:
 
 def as_real(value: Any, name: str) -> float:
     """Return a finite float."""
+    if type(value) is float and math.isfinite(value):
+        return value
     if isinstance(value, bool | str | bytes | None):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:

@@ -9,10 +9,13 @@ where a threading layer could not take them (a forked child, concurrent callers)
 from numba import carray, prange
 
 from fastfcn_kernels import table as t
-from fastfcn_kernels.compilation import call, native, parallel
+from fastfcn_kernels.compilation import call, helper, native, parallel
 from fastfcn_kernels.gather import gather_rows
 from fastfcn_kernels.lists import (
     FIRST_DELTA,
+    INPUT,
+    LOOK,
+    TRUST,
     WEIGHTS,
     all_flags,
     feature_lists,
@@ -43,6 +46,21 @@ LONG_GRADIENT_ROWS = 16 * TILE_ROWS
 """Those rows: enough for packing the delta to pay."""
 
 
+@helper
+def _may_skip(frame, work, rows):
+    """Return 1 where zeros of the input may be skipped, 0 where the first weight is not finite.
+
+    Looking at the weight must pay: a few rows go the dense way, to the same bits.
+    """
+    if frame[t.SKIPS] != LOOK:
+        return 1 if frame[t.SKIPS] == TRUST else 0
+    if rows < SCAN_ROWS:
+        return 0
+    stage = stage_at(frame, 0)
+    weight = advance(reals(frame[t.PARAMS], work), stage[t.WEIGHT])
+    return 1 if all_finite(weight, stage[t.IN] * stage[t.LD]) else 0
+
+
 @native("fpnnnn")
 def forward(frame_at, work, thread, n_threads, first, count):
     """Forward pass of a batch that keeps what the backward pass needs.
@@ -62,18 +80,14 @@ def forward(frame_at, work, thread, n_threads, first, count):
     frame = carray(frame_at, (t.FRAME_SIZE,))
     i0, i1 = share_of_rows(count, thread, n_threads)
     gather_rows(frame, work, first, i0, i1, i0)
-    skips = 0
-    if frame[t.SKIPS] != 0 and i1 - i0 >= SCAN_ROWS:
-        stage = stage_at(frame, 0)
-        weight = advance(reals(frame[t.PARAMS], work), stage[t.WEIGHT])
-        skips = 1 if all_finite(weight, stage[t.IN] * stage[t.LD]) else 0
+    skips = _may_skip(frame, work, i1 - i0)
     call(frame[t.FORWARD], (frame_at, work, thread, i0, i1, skips))
     restore_fp_mode(mode)
 
 
 @native("fpnnnn")
 def predict(frame_at, work, thread, n_threads, first, count):
-    """Outputs of any number of rows, in blocks that stay in cache.
+    """Outputs of any number of rows, in blocks that stay in cache; flag data that are not finite.
 
     Parameters
     ----------
@@ -90,23 +104,24 @@ def predict(frame_at, work, thread, n_threads, first, count):
     frame = carray(frame_at, (t.FRAME_SIZE,))
     i0, i1 = share_of_rows(count, thread, n_threads)
     block = frame[t.BLOCK]
-    skips = 0
-    if frame[t.SKIPS] != 0 and i1 - i0 >= SCAN_ROWS:
-        stage = stage_at(frame, 0)
-        weight = advance(reals(frame[t.PARAMS], work), stage[t.WEIGHT])
-        skips = 1 if all_finite(weight, stage[t.IN] * stage[t.LD]) else 0
+    skips = _may_skip(frame, work, i1 - i0)
     last = stage_at(frame, frame[t.N_STAGES] - 1)
     n, ld = last[t.OUT], last[t.LD]
     out = carray(reals(frame[t.RESULT], work), (first + count, n))
     at = thread * block
+    first_stage = stage_at(frame, 0)
+    x = place(work, first_stage, t.INPUT, at, t.LD_IN)
+    finite = True
     for i in range(i0, i1, block):
         rows = min(block, i1 - i)
         gather_rows(frame, work, first, i, i + rows, at)
+        finite &= all_finite(x, rows * first_stage[t.LD_IN])
         call(frame[t.FORWARD], (frame_at, work, thread, at, at + rows, skips))
         a = carray(place(work, last, t.A, at, t.LD), (rows, ld))
         for r in range(rows):
             for j in range(n):
                 out[first + i + r, j] = a[r, j]
+    set_flag(frame, thread, INPUT, finite)
     restore_fp_mode(mode)
 
 

@@ -120,8 +120,11 @@ def feature_lists(frame, stage, x, batch, k0, k1, costs):
     return lists, stride, some
 
 
-WEIGHTS, FIRST_DELTA = 0, 1
-"""What a thread's flags speak of: the first weight, its delta. 1 says that all are finite."""
+WEIGHTS, FIRST_DELTA, INPUT = 0, 1, 2
+"""What a thread's flags speak of: the first weight, its delta, the data. 1: all are finite."""
+
+LOOK, TRUST = 1, 2
+"""Values of SKIPS, beside 0, never: see whether the first weight is finite; it is known to be."""
 
 
 @helper
