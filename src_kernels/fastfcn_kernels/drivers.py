@@ -47,9 +47,9 @@ SCAN_ROWS = 4 * TILE_ROWS
 GRADIENT_ROWS = 4 * TILE_ROWS
 """Rows of a weight gradient that are computed at once: they stay in the first-level cache."""
 LONG_BATCH = 256
-"""Samples from which on"""
+"""Samples above which more rows of a weight gradient are computed at once."""
 LONG_GRADIENT_ROWS = 16 * TILE_ROWS
-"""rows are computed at once, so that packing the delta pays."""
+"""Those rows: enough for packing the delta to pay."""
 
 
 @helper
