@@ -94,15 +94,26 @@ def _cross_entropy_row(smoothing, weight, out, n, label, target, factor, delta, 
     k = _largest(out, n)
     largest = np.float64(out[k])
     s = 0.0
+    lost = 0.0
     for j0 in range(0, n, ROOM):
         j1 = min(n, j0 + ROOM)
         for j in range(j0, j1):
             room[j - j0] = _shifted_exp(np.float64(out[j]), largest)
+        room[j1 - j0 :] = 0.0
         if j0 <= k < j1:
             room[k - j0] = 0.0
         for j in range(j0, j1):
-            s += room[j - j0]
             delta[j] = room[j - j0]
+        # Summed as a tree, which vectorises and rounds little; the sums of many with compensation.
+        half = ROOM // 2
+        while half > 0:
+            for j in range(half):
+                room[j] += room[half + j]
+            half //= 2
+        term = room[0] - lost
+        total = s + term
+        lost = (total - s) - term
+        s = total
     log_rest = math.log1p(s)
     whole = 1.0 + s
     if label >= 0 and smoothing == 0.0:  # the common case: one class has all the weight
