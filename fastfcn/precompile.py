@@ -1,40 +1,33 @@
-"""Compile every kernel ahead of its first use: by using each one, on a few numbers.
-
-What compiles a kernel is the types of its arguments. Going through what users call gives exactly
-the types that they will give.
-"""
+"""Compile every kernel ahead of its first use."""
 
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fastfcn.losses import CrossEntropyLoss
-from fastfcn.nn import Linear, ReLU, Sequential
-from fastfcn.optim import SGD
-from fastfcn.training import fit, predict
 from fastfcn.validation import as_float_dtype
-from fastfcn_kernels.compilation import cache_root, sources_hash
+from fastfcn_kernels import drivers
+from fastfcn_kernels.compilation import Native, cache_root, natives, sources_hash
 
 _ROOM = 16 << 20
 """Bytes that the folder must take: several times what all kernels need."""
 
 
 class Step(NamedTuple):
-    """Something that users do and that needs compiled kernels."""
+    """The kernels of one module, for one precision."""
 
     name: str
     dtype: str
-    use: Callable[[], object]
+    compile: Callable[[], object]
 
     def run(self) -> "Outcome":
-        """Do it once, which compiles or loads what it needs."""
+        """Compile or load them."""
         before, started = cache_size(), time.perf_counter()
-        self.use()
+        self.compile()
         return Outcome(time.perf_counter() - started, cache_size() > before)
 
 
@@ -98,24 +91,21 @@ def warmup(dtype: npt.DTypeLike | None = None) -> Warmup:
 
 
 def steps(dtype: npt.DTypeLike | None = None) -> list[Step]:
-    """Return what to do to have every kernel compiled, in the order in which to do it."""
+    """Return what to do to have every kernel compiled, in order."""
     if dtype is None:
         return [*steps(np.float32), *steps(np.float64)]
     kind = as_float_dtype(dtype)
-    net = Sequential(Linear(2, 2, dtype=kind), ReLU(), Linear(2, 2, dtype=kind))
-    criterion, optimizer = CrossEntropyLoss(), SGD(net.parameters())
-    x, y = np.ones((2, 2), kind), np.array([0, 1])
-    delta = np.zeros((2, 2), kind)
-    uses: dict[str, Callable[[], object]] = {
-        "forward pass": lambda: net(x),
-        "loss and its gradient": lambda: criterion.grad(delta, y),
-        "backward pass": lambda: net.backward(delta),
-        "update of the parameters": optimizer.step,
-        "whole epochs (fit)": lambda: fit(net, x, y, loss=criterion, optimizer=optimizer,
-                                          batch_size=1, seed=0, n_threads=1),
-        "prediction (predict)": lambda: predict(net, x, n_threads=1),
-    }  # fmt: skip
-    return [Step(name, kind.name, use) for name, use in uses.items()]
+    groups: dict[str, list[Native]] = {}
+    for kernel in natives:
+        groups.setdefault(kernel.module, []).append(kernel)
+    return [
+        *[Step(name, kind.name, _compiling(kernels, kind)) for name, kernels in groups.items()],
+        Step("parallel regions", kind.name, drivers.compile_regions),
+    ]
+
+
+def _compiling(kernels: list[Native], dtype: np.dtype[Any]) -> Callable[[], object]:
+    return lambda: [kernel.address(dtype) for kernel in kernels]
 
 
 def cache_folder() -> Path:
