@@ -107,9 +107,11 @@ def _cross_entropy_row(smoothing, weight, out, n, label, target, factor, delta, 
             room[j - j0] = _shifted_exp(np.float64(out[j]), largest)
         if j0 <= k < j1:
             room[k - j0] = 0.0
+        part = 0.0  # sums of sums: the error does not grow with the number of classes
         for j in range(j0, j1):
-            s += room[j - j0]
+            part += room[j - j0]
             delta[j] = room[j - j0]
+        s += part
     log_rest = math.log1p(s)
     whole = 1.0 + s
     if label >= 0 and smoothing == 0.0:  # the common case: one class has all the weight
