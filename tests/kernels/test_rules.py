@@ -1,5 +1,6 @@
 """Rules that every kernel keeps: padding, floating-point mode, bounds, threads, forks."""
 
+import itertools
 import multiprocessing
 import os
 import platform
@@ -13,6 +14,7 @@ import pytest
 
 import fastfcn as ff
 from fastfcn import losses, nn, optim
+from fastfcn.plan import padded
 from fastfcn_kernels.simd import restore_fp_mode
 
 DEFAULT, FLUSH = 0x1F80, 0x9FC0
@@ -59,6 +61,34 @@ def test_padding_stays_zero_through_nan_and_infinity(dtype):
     for flat in (buffer.values, buffer.grads, sgd.velocity):
         assert padding_of(net, flat).size
         assert (padding_of(net, flat) == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("widths", [(512, 130, 24), (1024, 40), (40, 1024, 512), (17, 512, 9)])
+def test_padding_stays_zero_beside_layers_of_other_widths(widths, dtype):
+    """Rows of 512 and 1024 are padded by more than a vector, and layers share their scratch."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 20)).astype(dtype), rng.integers(0, 5, 40)
+    layers = []
+    for n_in, n_out in itertools.pairwise((20, *widths, 5)):
+        layers += [nn.Linear(n_in, n_out, dtype=dtype, rng=rng), nn.ReLU()]
+    net = nn.Sequential(*layers[:-1])
+    sgd = train(net, x, y, epochs=2)
+    loss = losses.CrossEntropyLoss()
+    net.backward(loss.grad(net(x), y))
+    buffer = net.parameters()[0].buffer
+    for flat in (buffer.values, buffer.grads, sgd.velocity):
+        assert (padding_of(net, flat) == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("features", [1, 7, 15, 16, 17, 255, 256, 257, 500, 511, 512, 1000, 1024])
+def test_rows_are_whole_cache_lines_and_never_a_multiple_of_2_kb_apart(features, dtype):
+    for multiple in (1, 2, 3, 7):
+        size = padded(multiple * features, np.dtype(dtype)) * np.dtype(dtype).itemsize
+        needed = multiple * features * np.dtype(dtype).itemsize
+        assert size % 64 == 0 and size % 2048 != 0
+        assert needed <= size < needed + 2 * 64
 
 
 @pytest.mark.skipif(
@@ -149,6 +179,7 @@ def test_serial_kernels_stay_within_bounds(tmp_path):
     script = """
 import numpy as np, fastfcn as ff
 from fastfcn import losses, nn, optim
+from fastfcn.plan import padded
 rng = np.random.default_rng(0)
 for dtype in (np.float32, np.float64):
     first, last = nn.Linear(7, 17, dtype=dtype), nn.Linear(17, 3, dtype=dtype)
