@@ -1,23 +1,26 @@
 """Compile every kernel ahead of its first use: by using each one, on a few numbers.
 
-What compiles a kernel is the types of its arguments. Going through what users call gives exactly
-the types that they will give.
+What compiles a kernel is its precision, and the types of a parallel one's arguments. Going through
+what users call gives exactly the types that they will give.
 """
 
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba import types
 
 from fastfcn.losses import CrossEntropyLoss
 from fastfcn.nn import Linear, ReLU, Sequential
 from fastfcn.optim import SGD
 from fastfcn.training import fit, predict
 from fastfcn.validation import as_float_dtype
+from fastfcn_kernels import drivers
+from fastfcn_kernels.activations import REGISTRY
 from fastfcn_kernels.compilation import cache_root, sources_hash
 
 _ROOM = 16 << 20
@@ -100,13 +103,15 @@ def warmup(dtype: npt.DTypeLike | None = None) -> Warmup:
 def steps(dtype: npt.DTypeLike | None = None) -> list[Step]:
     """Return what to do to have every kernel compiled, in the order in which to do it."""
     if dtype is None:
-        return [*steps(np.float32), *steps(np.float64)]
+        # The last step of one precision has done that of the other.
+        return [*steps(np.float32)[:-1], *steps(np.float64)]
     kind = as_float_dtype(dtype)
     net = Sequential(Linear(2, 2, dtype=kind), ReLU(), Linear(2, 2, dtype=kind))
     criterion, optimizer = CrossEntropyLoss(), SGD(net.parameters())
     x, y = np.ones((2, 2), kind), np.array([0, 1])
     delta = np.zeros((2, 2), kind)
     uses: dict[str, Callable[[], object]] = {
+        "activations": lambda: _load_activations(kind),
         "forward pass": lambda: net(x),
         "loss and its gradient": lambda: criterion.grad(delta, y),
         "backward pass": lambda: net.backward(delta),
@@ -114,8 +119,24 @@ def steps(dtype: npt.DTypeLike | None = None) -> list[Step]:
         "whole epochs (fit)": lambda: fit(net, x, y, loss=criterion, optimizer=optimizer,
                                           batch_size=1, seed=0, n_threads=1),
         "prediction (predict)": lambda: predict(net, x, n_threads=1),
+        "several threads": _load_parallel_regions,
     }  # fmt: skip
     return [Step(name, kind.name, use) for name, use in uses.items()]
+
+
+def _load_activations(dtype: np.dtype[Any]) -> None:
+    for entry in REGISTRY:
+        entry.activate.address(dtype)
+        entry.derive.address(dtype)
+
+
+def _load_parallel_regions() -> None:
+    """Compile or load the parallel kernels, which serve both precisions.
+
+    By their types, all of them int64: a process that is limited to one thread runs none.
+    """
+    for kernel in (drivers.region, drivers.train):
+        kernel.compile((types.int64,) * kernel.py_func.__code__.co_argcount)
 
 
 def cache_folder() -> Path:
