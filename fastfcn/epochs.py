@@ -73,9 +73,13 @@ class Trainer:
         self._work = 4.0 * batch_size * flops_per_row(plan.stages)
         with threads(n_threads, self._work) as count:
             copies = count
-        self._space = plan.workspace(batch_size, True, copies)
+        sparse = data.source.indptr is not None
+        entries = data.source.most_entries(batch_size) if sparse else None
+        self._space = plan.workspace(
+            batch_size, True, copies, entries=entries, input_gradient=False
+        )
         _place_velocities(self._space.table, net, optimizer)
-        n = len(data.source.array)
+        n = data.source.rows
         self._values = np.zeros(n)
         self._hits = np.zeros(n, np.bool_)
         self._slice = 4 * batch_size
@@ -108,6 +112,7 @@ class Trainer:
             space.frame.point(t.HYPER, self._optimizer.hyperparameters())
             space.run(drivers.prepare, 0, 0, count)
             space.frame.train(space.address, first, stop, self._batch, count)
+        self._plan.buffer.changed()
 
     def compile(self, report: Progress, validates: bool) -> float:
         """Compile or load the kernels, so that training itself does not; return the seconds."""

@@ -1,5 +1,7 @@
 """Frames: what a kernel call is given, and the call itself."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,15 +22,53 @@ class Source(NamedTuple):
     """A data set as the kernels read it: x·scale + shift, row by row."""
 
     array: npt.NDArray[Any]
+    """The matrix (n, features), or the stored values of a sparse one."""
     scale: float
     shift: float
+    indices: npt.NDArray[Any] | None = None
+    """Features of the stored values, int32; None for a dense matrix."""
+    indptr: npt.NDArray[Any] | None = None
+    """Where each row's stored values begin, int64."""
+
+    @property
+    def rows(self) -> int:
+        """Number of samples."""
+        return len(self.array) if self.indptr is None else len(self.indptr) - 1
+
+    def first_rows(self, rows: int, features: int) -> npt.NDArray[Any]:
+        """Return the first rows as a dense matrix, before scale and shift."""
+        if self.indices is None or self.indptr is None:
+            return self.array[:rows]
+        dense = np.zeros((min(rows, self.rows), features), self.array.dtype)
+        for i, row in enumerate(dense):
+            entries = slice(self.indptr[i], self.indptr[i + 1])
+            row[self.indices[entries]] = self.array[entries]
+        return dense
+
+    def most_entries(self, rows: int) -> int:
+        """Return how many stored values any ``rows`` rows have together at most."""
+        if self.indptr is None:
+            return 0
+        counts = np.diff(self.indptr)
+        if rows < len(counts):
+            counts = np.partition(counts, len(counts) - rows)[len(counts) - rows :]
+        return int(counts.sum())
 
 
-def source(
-    x: npt.NDArray[Any], dtype: np.dtype[Any], scale: float = 1.0, shift: float = 0.0
-) -> Source:
-    """Describe ``x`` (n, features) to the kernels without copying what they can read as it lies."""
-    return Source(x if x.dtype in _READ_AS_THEY_LIE else x.astype(dtype), scale, shift)
+def source(x: Any, dtype: np.dtype[Any], scale: float = 1.0, shift: float = 0.0) -> Source:
+    """Describe ``x`` (n, features), dense or CSR, without copying what can be read as it lies."""
+    values = x.data if is_sparse(x) else x
+    if values.dtype not in _READ_AS_THEY_LIE:
+        values = values.astype(dtype)
+    if not is_sparse(x):
+        return Source(values, scale, shift)
+    indices, indptr = x.indices.astype(np.int32, copy=False), x.indptr.astype(np.int64, copy=False)
+    return Source(values, scale, shift, indices, indptr)
+
+
+def is_sparse(x: Any) -> bool:
+    """Tell whether x is one of SciPy's sparse arrays or matrices, without importing SciPy."""
+    return hasattr(x, "tocsr")
 
 
 class Frame:
@@ -67,7 +107,11 @@ class Frame:
         """Point the frame at a data set."""
         x = data.array
         self.point(t.X, x)
-        self._words[t.X_ROW_STRIDE], self._words[t.X_COLUMN_STRIDE] = x.strides
+        self._words[t.X_ROW_STRIDE], self._words[t.X_COLUMN_STRIDE] = x.strides[0], x.strides[-1]
+        self._words[t.X_INDPTR] = 0
+        if data.indices is not None and data.indptr is not None:
+            self.point(t.X_INDICES, data.indices)
+            self.point(t.X_INDPTR, data.indptr)
         self._words[t.X_TYPE] = _READ_AS_THEY_LIE[x.dtype]
         self._affine[0], self._affine[1] = data.scale, data.shift
 
@@ -78,6 +122,11 @@ class Frame:
         else:
             address = kernel.address(self.dtype)
             drivers.region(address, self._address, work, first, count, n_threads)
+
+    def prepared(self, kernel: Native, work: int, first: int, count: int) -> Callable[[], None]:
+        """Return a call of a range kernel on one thread, to be made again and again."""
+        function = kernel.function(self.dtype)
+        return functools.partial(function, self._address, work, 0, 1, first, count)
 
     def train(self, work: int, first: int, stop: int, batch: int, n_threads: int) -> None:
         """Run training steps over rows first:stop of an epoch."""

@@ -128,6 +128,7 @@ class SGD:
             frame.point(t.HYPER, self.hyperparameters())
             with threads(None, 4.0 * size) as count:
                 frame.run(sgd.sgd_step, 0, 0, size, count)
+            buffer.changed()
 
     def _runs(self) -> list[tuple[Any, int, int, int]]:
         """Join parameters that follow each other in one buffer: (buffer, offset, state, size)."""

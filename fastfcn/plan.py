@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastfcn.frame import Frame, Source, source
-from fastfcn.threads import threads
+from fastfcn.threads import WORTH_A_THREAD, threads
 from fastfcn_kernels import activations, drivers, lists, matmul, stages
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import Native
@@ -55,6 +55,39 @@ def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
     return memory[skip : skip + size * dtype.itemsize].view(dtype)
 
 
+class Buffer:
+    """Values and gradients of one or more parameters, each flat and laid end to end.
+
+    Attributes
+    ----------
+    values, grads : ndarray
+        Flat.
+    moved : bool
+        Whether a parameter has left for another buffer, which makes every plan over this one stale.
+    shared : bool
+        Whether a view of the values has been handed out: they may then change at any time.
+    """
+
+    def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
+        self.values = aligned_zeros(size, dtype)
+        self.grads = aligned_zeros(size, dtype)
+        self.moved = False
+        self.shared = False
+        self._finite: bool | None = None
+
+    def changed(self) -> None:
+        """Take note that the values are, or will be, others."""
+        self._finite = None
+
+    def known_finite(self) -> bool:
+        """Tell whether all values are finite, as far as that is known without looking each time."""
+        if self.shared:
+            return False
+        if self._finite is None:
+            self._finite = bool(np.isfinite(self.values).all())
+        return self._finite
+
+
 def flops_per_row(stages_: Sequence[Stage]) -> float:
     """Return the floating-point operations of one row's forward pass."""
     return float(
@@ -80,6 +113,10 @@ class Workspace:
         Whether to make room for deltas and transposed weights.
     copies : int
         Threads at most.
+    entries : int, optional
+        Stored values that ``rows`` rows of sparse data have at most; None for dense data.
+    input_gradient : bool, default True
+        Whether the backward pass may be asked for the gradient of the network's input.
     """
 
     def __init__(
@@ -91,6 +128,8 @@ class Workspace:
         rows: int,
         backward: bool,
         copies: int = 1,
+        entries: int | None = None,
+        input_gradient: bool = True,
     ) -> None:
         self.rows = rows
         self.copies = copies
@@ -109,19 +148,35 @@ class Workspace:
         widths = [
             padded(w, dtype) for w in (stages_[0].in_features, *(s.out_features for s in stages_))
         ]
-        size = self._place(stages_, widths, backward)
+        inputs = widths[0] if entries is None else 0
+        size = self._place(stages_, widths, inputs, backward, input_gradient)
         if backward:
             frame[t.SCRATCH] = size
             long = rows > drivers.LONG_BATCH
             most = drivers.LONG_GRADIENT_ROWS if long else drivers.GRADIENT_ROWS
-            frame[t.SCRATCH_SIZE] = most * max(widths)
+            frame[t.SCRATCH_SIZE] = most * max(widths[1:])
             size += copies * frame[t.SCRATCH_SIZE]
         self.buffer = aligned_zeros(size, dtype)
         self.address = self.buffer.ctypes.data
-        if stages_[0].weight >= 0:
-            self._make_lists(stages_[0].in_features, backward)
+        self._flags = np.zeros((copies, lists.CACHE_LINE), np.int32)
+        frame.point(t.FINITE, self._flags)
+        self._skips = stages_[0].weight >= 0 and entries is None
+        self.entries = entries
+        features = stages_[0].in_features
+        frame.point(t.COSTS, np.full(2 * -(-features // TILE_ROWS), lists.DENSE_COST, np.int32))
+        if self._skips:
+            self._make_lists(features, backward)
+        elif entries is not None:
+            self._make_packed(features, entries, backward)
 
-    def _place(self, stages_: Sequence[Stage], widths: Sequence[int], backward: bool) -> int:
+    def _place(
+        self,
+        stages_: Sequence[Stage],
+        widths: Sequence[int],
+        inputs: int,
+        backward: bool,
+        input_gradient: bool,
+    ) -> int:
         """Give every matrix its place; return the elements that takes."""
         size = 0
 
@@ -132,8 +187,9 @@ class Workspace:
 
         rows = self.rows
         self.frame[t.ZEROS] = place(max(widths))
-        input_at = place(rows * widths[0])
-        input_delta = place(rows * widths[0]) if backward else -1
+        input_at = place(rows * inputs)
+        goes_back = backward and (input_gradient or stages_[0].weight < 0)
+        input_delta = place(rows * inputs) if goes_back else -1
         pairs = zip(self.table, stages_, widths[:-1], widths[1:], strict=True)
         for row, stage, ld_in, ld in pairs:
             linear = stage.weight >= 0
@@ -153,7 +209,8 @@ class Workspace:
                 row[t.DERIVE] = activation.derive.address(self.frame.dtype)
                 row[t.INPUT_DELTA] = input_delta
                 row[t.DELTA] = place(rows * ld) if linear else input_delta
-                row[t.TRANSPOSE] = place(stage.out_features * ld_in) if linear else -1
+                if linear and input_delta >= 0:
+                    row[t.TRANSPOSE] = place(stage.out_features * ld_in)
                 input_delta = int(row[t.DELTA])
         return size
 
@@ -164,10 +221,30 @@ class Workspace:
         size = (self.rows + TILE_ROWS * self.copies) * lists.list_stride(features)
         if backward:
             size = max(size, tiles * (self.rows + 1))
-        frame[t.SKIPS] = 1
+        frame[t.SKIPS] = lists.LOOK
         frame.point(t.LISTS, np.zeros(size + lists.ROOM, np.int32))
-        frame.point(t.COSTS, np.full(2 * tiles, lists.DENSE_COST, np.int32))
-        frame.point(t.FINITE, np.zeros(self.copies * lists.CACHE_LINE, np.int32))
+
+    def _make_packed(self, features: int, entries: int, backward: bool) -> None:
+        """Make room for the packed rows of sparse data, and for their entries by feature."""
+        frame = self.frame
+        frame[t.ROW_CAPACITY] = entries // self.copies
+        frame.point(t.ROW_AT, np.zeros(self.rows, np.int64))
+        frame.point(t.ROW_LISTS, np.zeros(entries + self.rows + 1, np.int32))
+        frame.point(t.ROW_VALUES, np.zeros(entries + 1, frame.dtype))
+        if backward:
+            frame.point(t.FEATURE_AT, np.zeros(features, np.int64))
+            frame.point(t.FEATURE_LISTS, np.zeros(entries + features + 1, np.int32))
+            frame.point(t.FEATURE_VALUES, np.zeros(entries + 1, frame.dtype))
+
+    def trust(self, finite: bool) -> None:
+        """Tell the kernels whether the weights are known to be finite."""
+        if self._skips:
+            self.frame[t.SKIPS] = lists.TRUST if finite else lists.LOOK
+
+    def input_is_finite(self, n_threads: int) -> bool:
+        """Tell whether the last prediction's data were finite, in each thread's share."""
+        flags = self._flags
+        return all(flags.item(thread, lists.INPUT) for thread in range(n_threads))
 
     def run(self, kernel: Native, first: int, count: int, n_threads: int) -> None:
         """Run a range kernel over this workspace."""
@@ -179,6 +256,45 @@ class Workspace:
         return self.buffer[offset : offset + rows * ld].reshape(rows, ld)
 
 
+class _FewRows:
+    """A prediction of few rows made ready: what else it costs is more than its arithmetic.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    data : Source
+        Like the data to come: rows, type, scale and shift.
+    """
+
+    BYTES = 16384
+    """Data up to this size is copied to where the kernel expects it."""
+
+    def __init__(self, plan: "Plan", data: Source) -> None:
+        rows = len(data.array)
+        self.key = self.key_of(data)
+        self._data = np.empty(data.array.shape, data.array.dtype)
+        self._result = np.empty((rows, plan.stages[-1].out_features), plan.dtype)
+        self._space = plan.workspace(rows, False, 1)
+        frame = self._space.frame
+        frame[t.BLOCK] = rows
+        frame.read(data._replace(array=self._data))
+        frame.point(t.RESULT, self._result)
+        self._call = frame.prepared(drivers.predict, self._space.address, 0, rows)
+
+    @staticmethod
+    def key_of(data: Source) -> tuple[Any, ...]:
+        """Return what two data sets must have in common to be predicted alike."""
+        return data.array.shape, data.array.dtype, data.scale, data.shift
+
+    def run(self, x: Array, finite: bool) -> tuple[Array, bool]:
+        """Return the outputs of x, and whether x is finite; ``finite`` tells of the weights."""
+        self._data[...] = x
+        self._space.trust(finite)
+        self._call()
+        return self._result.copy(), self._space.input_is_finite(1)
+
+
 class Plan:
     """A network's stages with its parameters, ready to run.
 
@@ -186,25 +302,27 @@ class Plan:
     ----------
     stages : sequence of Stage
         The network.
-    values, grads : ndarray
-        Flat parameters and their gradients, where the stages' offsets point.
+    buffer : Buffer
+        Where the stages' offsets point.
     dtype : dtype
         float32 or float64.
     """
 
-    def __init__(
-        self, stages_: Sequence[Stage], values: Array, grads: Array, dtype: np.dtype[Any]
-    ) -> None:
+    def __init__(self, stages_: Sequence[Stage], buffer: Buffer, dtype: np.dtype[Any]) -> None:
         self.stages = tuple(stages_)
-        self.values, self.grads, self.dtype = values, grads, dtype
+        self.buffer, self.dtype = buffer, dtype
+        self.values, self.grads = buffer.values, buffer.grads
         self._flops = flops_per_row(self.stages)
         self._batch: Workspace | None = None
         self._blocks: Workspace | None = None
+        self._few: _FewRows | None = None
         self._batch_rows = 0
 
-    def workspace(self, rows: int, backward: bool, copies: int) -> Workspace:
+    def workspace(self, rows: int, backward: bool, copies: int, **options: Any) -> Workspace:
         """Return new room for a batch of this network."""
-        return Workspace(self.stages, self.values, self.grads, self.dtype, rows, backward, copies)
+        return Workspace(
+            self.stages, self.values, self.grads, self.dtype, rows, backward, copies, **options
+        )
 
     def forward(self, x: Array) -> Array:
         """Return the outputs of one batch (n, features) and keep what :meth:`backward` needs."""
@@ -241,21 +359,35 @@ class Plan:
             return None
         return w.matrix(0, t.INPUT_DELTA, t.LD_IN, rows)[:, : self.stages[0].in_features].copy()
 
-    def predict(self, data: Source, n_threads: int | None = None) -> Array:
-        """Return the outputs of any number of rows, keeping nothing."""
-        n = len(data.array)
+    def predict(self, data: Source, n_threads: int | None = None) -> tuple[Array, bool]:
+        """Return the outputs of any number of rows, keeping nothing, and whether x is finite."""
+        n = data.rows
+        work = n * self._flops
+        finite = self.buffer.known_finite()
+        sparse = data.indptr is not None
+        # Taken while it is used: several Python threads may predict with one network.
+        small = data.array.nbytes <= _FewRows.BYTES and not sparse
+        if small and (n_threads == 1 or work < WORTH_A_THREAD):
+            few, self._few = self._few, None
+            if few is None or few.key != _FewRows.key_of(data):
+                few = _FewRows(self, data)
+            result = few.run(data.array, finite)
+            self._few = few
+            return result
         out = np.empty((n, self.stages[-1].out_features), self.dtype)
         if n == 0:
-            return out
-        with threads(n_threads, n * self._flops) as count:
+            return out, True
+        with threads(n_threads, work) as count:
             block = min(PREDICT_ROWS, -(-n // count))
-            # Taken while it is used: several Python threads may predict with one network.
             w, self._blocks = self._blocks, None
-            if w is None or w.rows < block * count or w.copies < count:
-                w = self.workspace(block * count, False, count)
-            w.frame[t.BLOCK] = w.rows // count
+            entries = data.most_entries(block) * count if sparse else None
+            if w is None or w.rows < block * count or w.copies < count or w.entries != entries:
+                w = self.workspace(block * count, False, count, entries=entries)
+            w.frame[t.BLOCK] = w.rows // w.copies
             w.frame.read(data)
             w.frame.point(t.RESULT, out)
+            w.trust(finite)
             w.run(drivers.predict, 0, n, count)
+            all_finite = w.input_is_finite(count)
         self._blocks = w
-        return out
+        return out, all_finite

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fastfcn.epochs import Data, Trainer, batch_order
-from fastfcn.frame import Source, source
+from fastfcn.frame import Source, is_sparse, source
 from fastfcn.history import Evaluation, History
 from fastfcn.losses import Loss
 from fastfcn.nn.containers import Module, Sequential
@@ -14,7 +14,7 @@ from fastfcn.optim import SGD
 from fastfcn.plan import Array, Plan, Stage
 from fastfcn.progress import Progress
 from fastfcn.threads import check_threads
-from fastfcn.validation import as_int, as_matrix, as_real, check_finite
+from fastfcn.validation import as_csr, as_int, as_matrix, as_real, check_finite
 from fastfcn_kernels.activations import CODES
 from fastfcn_kernels.losses import CROSS_ENTROPY, NLL
 
@@ -49,9 +49,10 @@ def fit(
     ----------
     net : Sequential or Module
         The network; a Module's ``forward`` must be its layers in order.
-    x : array_like (n, in_features)
+    x : array_like or sparse array (n, in_features)
         uint8, float32 and float64 are read as they lie: memory-mapped, strided, read-only. Other
-        real types are converted to the network's first.
+        real types are converted to the network's first. SciPy's sparse arrays and matrices are
+        used as CSR and never made dense.
     y : array_like (n,) or (n, K)
         Targets, as the loss takes them.
     loss : Loss
@@ -115,7 +116,7 @@ def fit(
     batch_size = as_int(batch_size, "batch_size", 1)
     check_threads(n_threads)
     data = _checked_data(plan, x, y, loss, scale, shift, check_finite, ("x", "y"))
-    n = len(data.source.array)
+    n = data.source.rows
     if batch_size > n:
         raise ValueError(f"batch_size must be at most the number of samples, {n}, got {batch_size}")
     validation = None
@@ -189,9 +190,9 @@ def predict(
     """
     plan = _plan_of(net, None)
     check_threads(n_threads)
-    data = _checked_source(plan, x, scale, shift, check_finite, "x")
+    data = _checked_source(plan, x, scale, shift, check_finite and is_sparse(x), "x")
     _check_chain(net, data)
-    return plan.predict(data, n_threads)
+    return _outputs(plan, data, n_threads, check_finite)
 
 
 def predict_proba(
@@ -224,18 +225,18 @@ def predict_proba(
     """
     plan = _plan_of(net, None)
     check_threads(n_threads)
-    data = _checked_source(plan, x, scale, shift, check_finite, "x")
+    data = _checked_source(plan, x, scale, shift, check_finite and is_sparse(x), "x")
     _check_chain(net, data)
     last = type(net.layers[-1]).__name__
     if plan.stages[-1].out_features == 1:
         if last == "Sigmoid":
-            p = plan.predict(data, n_threads)
+            p = _outputs(plan, data, n_threads, check_finite)
         else:
-            p = _with_last(plan, "sigmoid").predict(data, n_threads)
+            p = _outputs(_with_last(plan, "sigmoid"), data, n_threads, check_finite)
         return np.hstack([1 - p, p])
     if last not in ("Softmax", "Sigmoid"):
         plan = _with_last(plan, "softmax")
-    return plan.predict(data, n_threads)
+    return _outputs(plan, data, n_threads, check_finite)
 
 
 def evaluate(
@@ -297,11 +298,29 @@ def _plan_of(net: Module, loss: Loss | None) -> Plan:
 def _checked_source(
     plan: Plan, x: Any, scale: float, shift: float, finite: bool, name: str
 ) -> Source:
-    array = as_matrix(x, name, plan.stages[0].in_features)
     scale, shift = as_real(scale, "scale"), as_real(shift, "shift")
+    features = plan.stages[0].in_features
+    if not is_sparse(x):
+        array = as_matrix(x, name, features)
+        if finite:
+            check_finite(array, name, plan.dtype)
+        return source(array, plan.dtype, scale, shift)
+    if plan.stages[0].weight < 0:
+        raise ValueError(f"the first layer must be Linear for sparse {name}; pass {name}.toarray()")
+    if shift != 0.0:
+        raise ValueError(f"shift must be 0 for sparse {name}, got {shift}: it would fill the zeros")
+    rows = as_csr(x, name, features)
     if finite:
-        check_finite(array, name, plan.dtype)
-    return source(array, plan.dtype, scale, shift)
+        check_finite(rows.data, f"{name}.data", plan.dtype)
+    return source(rows, plan.dtype, scale, shift)
+
+
+def _outputs(plan: Plan, data: Source, n_threads: int | None, finite: bool) -> Array:
+    """Return the outputs; the kernels tell whether the data were finite, and Python says where."""
+    outputs, was_finite = plan.predict(data, n_threads)
+    if finite and not was_finite:
+        check_finite(data.array, "x", plan.dtype)
+    return outputs
 
 
 def _checked_data(
@@ -315,7 +334,7 @@ def _checked_data(
     names: tuple[str, str],
 ) -> Data:
     data = _checked_source(plan, x, scale, shift, finite, names[0])
-    n = len(data.array)
+    n = data.rows
     target = np.asarray(y)
     if target.ndim == 0 or len(target) != n:
         raise ValueError(
@@ -331,8 +350,10 @@ def _check_chain(net: Module, data: Source) -> None:
     if type(net).forward is Sequential.forward:
         return
     dtype = net.plan().dtype
-    sample = data.array[:2].astype(dtype) * dtype.type(data.scale) + dtype.type(data.shift)
-    expected = net.plan().predict(source(sample, dtype), 1)
+    sample = data.first_rows(2, net.plan().stages[0].in_features).astype(dtype) * dtype.type(
+        data.scale
+    ) + dtype.type(data.shift)
+    expected, _ = net.plan().predict(source(sample, dtype), 1)
     if not np.array_equal(net.forward(sample), expected, equal_nan=True):
         raise ValueError(
             f"{net.name}.forward must be its layers in the order of add_layers to run compiled, "
@@ -341,7 +362,7 @@ def _check_chain(net: Module, data: Source) -> None:
 
 
 def _evaluate(plan: Plan, data: Data, loss: Loss, n_threads: int | None) -> Evaluation:
-    outputs = plan.predict(data.source, n_threads)
+    outputs, _ = plan.predict(data.source, n_threads)
     targets = data.targets
     wanted = targets.labels if targets.labels.size else targets.values
     value = float(np.sum(loss(outputs, wanted)))
@@ -356,4 +377,4 @@ def _with_last(plan: Plan, activation: str) -> Plan:
     """Return a plan with one more activation at its end."""
     features = plan.stages[-1].out_features
     last = Stage(features, features, activation=CODES[activation])
-    return Plan((*plan.stages, last), plan.values, plan.grads, plan.dtype)
+    return Plan((*plan.stages, last), plan.buffer, plan.dtype)

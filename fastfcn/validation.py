@@ -22,6 +22,11 @@ def as_matrix(x: Any, name: str, features: int | None = None) -> Array:
     ValueError
         For another shape.
     """
+    if hasattr(x, "tocsr"):
+        raise TypeError(
+            f"{name} must be a dense array here, got a sparse one; fit, predict and evaluate take "
+            f"sparse data, or pass {name}.toarray()"
+        )
     array = np.asanyarray(x)
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, got a masked one; fill it with .filled()")
@@ -40,6 +45,27 @@ def as_matrix(x: Any, name: str, features: int | None = None) -> Array:
     if not len(array):
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}")
     return np.asarray(array)
+
+
+def as_csr(x: Any, name: str, features: int) -> Any:
+    """Return one of SciPy's sparse arrays as canonical CSR, copied only where it is not yet.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`as_matrix`.
+    """
+    if x.dtype.kind not in "fiub" or x.dtype.itemsize > 8:
+        raise TypeError(f"{name} must be real numbers of at most 64 bits, got dtype {x.dtype}")
+    if x.ndim != 2 or x.shape[1] != features:
+        raise ValueError(f"{name} must have shape (n, {features}), got {x.shape}")
+    if not x.shape[0]:
+        raise ValueError(f"{name} must have at least one row, got shape {x.shape}")
+    rows = x.tocsr()
+    if not rows.has_canonical_format:
+        rows = rows.copy()
+        rows.sum_duplicates()
+    return rows
 
 
 def check_finite(x: Array, name: str, dtype: np.dtype[Any]) -> None:
@@ -75,6 +101,8 @@ def as_int(value: Any, name: str, lowest: int) -> int:
 
 def as_real(value: Any, name: str) -> float:
     """Return a finite float."""
+    if type(value) is float and math.isfinite(value):
+        return value
     if isinstance(value, bool | str | bytes | None):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastfcn.nn.layer import Layer
-from fastfcn.plan import Array, Plan, Stage
+from fastfcn.plan import Array, Buffer, Plan, Stage
 from fastfcn.validation import as_real
 from fastfcn_kernels.activations import CODES
 
@@ -18,6 +18,8 @@ class Activation(Layer):
 
     kernel: ClassVar[str]
     """Name of the entry in the kernels' registry."""
+    has_alpha: ClassVar[bool] = False
+    """Whether the formula has a parameter."""
 
     def __init__(self) -> None:
         self._shape: tuple[int, ...] = ()
@@ -43,8 +45,7 @@ class Activation(Layer):
         rows = z.reshape(-1, z.shape[-1])
         stage = self.stage(rows.shape[1])
         if self._plan is None or self._plan.stages[0] != stage or self._plan.dtype != dtype:
-            nothing = np.zeros(0, dtype)
-            self._plan = Plan([stage], nothing, nothing, dtype)
+            self._plan = Plan([stage], Buffer(0, dtype), dtype)
         self._shape = z.shape
         return self._plan.forward(rows).reshape(z.shape)
 
@@ -88,6 +89,7 @@ class LeakyReLU(Activation):
     """
 
     kernel = "leaky_relu"
+    has_alpha = True
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__()
@@ -148,6 +150,7 @@ class ELU(Activation):
     """
 
     kernel = "elu"
+    has_alpha = True
 
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()

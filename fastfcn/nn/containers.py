@@ -40,6 +40,8 @@ class Module(Layer):
     (2, 3)
     """
 
+    _planned: tuple[Any, ...] = ()
+
     def __init__(self, name: str | None = None) -> None:
         self.name = name if name is not None else type(self).__name__
         self.layers: list[Linear | Activation] = []
@@ -92,6 +94,9 @@ class Module(Layer):
         ValueError
             For a network without a Linear layer.
         """
+        plan = self._plan
+        if plan is not None and not plan.buffer.moved and self._planned == self._described():
+            return plan
         if not self.linears:
             raise ValueError(
                 f"the network must have at least one Linear layer, got {self.layers}; "
@@ -100,10 +105,17 @@ class Module(Layer):
         buffer = pack(self.parameters())
         assert buffer is not None
         stages = _stages(self.layers)
-        plan = self._plan
-        if plan is None or plan.values is not buffer.values or plan.stages != stages:
-            plan = self._plan = Plan(stages, buffer.values, buffer.grads, self.linears[0].dtype)
+        if plan is None or plan.buffer is not buffer or plan.stages != stages:
+            plan = self._plan = Plan(stages, buffer, self.linears[0].dtype)
+        self._planned = self._described()
         return plan
+
+    def _described(self) -> tuple[Any, ...]:
+        """Return what tells two states of the network's layers apart, quickly."""
+        return (
+            *self.layers,
+            *[a.alpha for a in self.layers if isinstance(a, Activation) and a.has_alpha],
+        )
 
     def backward(self, delta: Any, input_gradient: bool = True) -> Array | None:
         """Add this batch's gradients to the parameters', last layer to first.

@@ -45,7 +45,7 @@ class Layer:
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of the parameters by name, contiguous and without padding."""
-        return {name: p.data.copy() for name, p in self.named_parameters().items()}
+        return {name: p.copy() for name, p in self.named_parameters().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copy parameters in from what :meth:`state_dict` returned.
@@ -76,7 +76,7 @@ class Layer:
             parameter.data = arrays[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_plan"}
+        return {key: value for key, value in self.__dict__.items() if not key.startswith("_plan")}
 
     def _backward(self, delta: Any, input_gradient: bool) -> Array | None:
         """Run the plan's backward pass on a checked delta."""

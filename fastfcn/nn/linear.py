@@ -139,8 +139,8 @@ class Linear(Layer):
             buffer = packed
         stage = self.stage()
         plan = self._plan
-        if plan is None or plan.values is not buffer.values or plan.stages[0] != stage:
-            plan = self._plan = Plan([stage], buffer.values, buffer.grads, self.dtype)
+        if plan is None or plan.buffer is not buffer or plan.stages[0] != stage:
+            plan = self._plan = Plan([stage], buffer, self.dtype)
         return plan.forward(batch)
 
     def backward(self, delta: Any, input_gradient: bool = True) -> Array | None:

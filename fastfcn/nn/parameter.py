@@ -5,15 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastfcn.plan import Array, aligned_zeros, padded
-
-
-class Buffer:
-    """Values and gradients of one or more parameters, each flat and laid end to end."""
-
-    def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
-        self.values = aligned_zeros(size, dtype)
-        self.grads = aligned_zeros(size, dtype)
+from fastfcn.plan import Array, Buffer, padded
 
 
 class Parameter:
@@ -58,9 +50,14 @@ class Parameter:
         return view if len(self.shape) == 2 else view[0]
 
     @property
+    def _values(self) -> Array:
+        return self.view(self.buffer.values, self.offset)
+
+    @property
     def data(self) -> Array:
         """The values, as a view."""
-        return self.view(self.buffer.values, self.offset)
+        self.buffer.shared = True
+        return self._values
 
     @data.setter
     def data(self, values: Any) -> None:
@@ -69,7 +66,12 @@ class Parameter:
             raise ValueError(f"{self.name} must have shape {self.shape}, got {given.shape}")
         if given.dtype.kind not in "fiub":
             raise TypeError(f"{self.name} must be real numbers, got dtype {given.dtype}")
-        self.data[...] = given
+        self._values[...] = given
+        self.buffer.changed()
+
+    def copy(self) -> Array:
+        """Return the values as an array of their own."""
+        return self._values.copy()
 
     @property
     def grad(self) -> Array:
@@ -81,9 +83,10 @@ class Parameter:
         self.grad[...] = values
 
     def _move(self, buffer: Buffer, offset: int) -> None:
-        values, grads = self.data, self.grad
+        values, grads = self._values, self.grad
+        self.buffer.moved = True
         self.buffer, self.offset = buffer, offset
-        self.data[...] = values
+        self._values[...] = values
         self.grad[...] = grads
 
     def __repr__(self) -> str:

@@ -112,9 +112,9 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
 
 
 compiled: list[Any] = []
-"""Every parallel kernel, and"""
+"""Every parallel kernel, so that compilation can be observed."""
 natives: "list[Native]" = []
-"""every native one, so that compilation can be observed."""
+"""Every native one, likewise."""
 
 
 _helpers: set[tuple[str, str]] = set()
@@ -151,8 +151,8 @@ def variant(name: str) -> Callable[[Callable[..., Any]], Any]:
 class Native:
     """A kernel over pointers and numbers that is compiled once for a precision.
 
-    What a helper is built into is compiled again with it, every time. Code of any size is better
-    compiled on its own and called through its address, which the layer table carries.
+    A helper is compiled again with each kernel that it is built into. Code of any size is better
+    compiled on its own and called through its address, which the frame or the layer table carries.
 
     Parameters
     ----------

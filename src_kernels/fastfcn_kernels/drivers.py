@@ -9,10 +9,13 @@ where a threading layer could not take them (a forked child, concurrent callers)
 from numba import carray, prange
 
 from fastfcn_kernels import table as t
-from fastfcn_kernels.compilation import call, native, parallel
+from fastfcn_kernels.compilation import call, helper, native, parallel
 from fastfcn_kernels.gather import gather_rows
 from fastfcn_kernels.lists import (
     FIRST_DELTA,
+    INPUT,
+    LOOK,
+    TRUST,
     WEIGHTS,
     all_flags,
     feature_lists,
@@ -23,6 +26,12 @@ from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, int32s, reals
 from fastfcn_kernels.sgd import HYPERPARAMETERS, sgd_range
 from fastfcn_kernels.simd import TILE_ROWS, all_finite, default_fp_mode, restore_fp_mode
+from fastfcn_kernels.sparse import (
+    entries_before,
+    gather_sparse_rows,
+    sort_by_feature,
+    sparse_gradient,
+)
 from fastfcn_kernels.stages import (
     bias_gradient,
     place,
@@ -38,9 +47,24 @@ SCAN_ROWS = 4 * TILE_ROWS
 GRADIENT_ROWS = 4 * TILE_ROWS
 """Rows of a weight gradient that are computed at once: they stay in the first-level cache."""
 LONG_BATCH = 256
-"""Samples from which on"""
+"""Samples above which more rows of a weight gradient are computed at once."""
 LONG_GRADIENT_ROWS = 16 * TILE_ROWS
-"""rows are computed at once, so that packing the delta pays."""
+"""Those rows: enough for packing the delta to pay."""
+
+
+@helper
+def _may_skip(frame, work, rows):
+    """Return 1 where zeros of the input may be skipped, 0 where the first weight is not finite.
+
+    Looking at the weight must pay: a few rows go the dense way, to the same bits.
+    """
+    if frame[t.SKIPS] != LOOK:
+        return 1 if frame[t.SKIPS] == TRUST else 0
+    if rows < SCAN_ROWS:
+        return 0
+    stage = stage_at(frame, 0)
+    weight = advance(reals(frame[t.PARAMS], work), stage[t.WEIGHT])
+    return 1 if all_finite(weight, stage[t.IN] * stage[t.LD]) else 0
 
 
 @native("fpnnnn")
@@ -62,18 +86,14 @@ def forward(frame_at, work, thread, n_threads, first, count):
     frame = carray(frame_at, (t.FRAME_SIZE,))
     i0, i1 = share_of_rows(count, thread, n_threads)
     gather_rows(frame, work, first, i0, i1, i0)
-    skips = 0
-    if frame[t.SKIPS] != 0 and i1 - i0 >= SCAN_ROWS:
-        stage = stage_at(frame, 0)
-        weight = advance(reals(frame[t.PARAMS], work), stage[t.WEIGHT])
-        skips = 1 if all_finite(weight, stage[t.IN] * stage[t.LD]) else 0
+    skips = _may_skip(frame, work, i1 - i0)
     call(frame[t.FORWARD], (frame_at, work, thread, i0, i1, skips))
     restore_fp_mode(mode)
 
 
 @native("fpnnnn")
 def predict(frame_at, work, thread, n_threads, first, count):
-    """Outputs of any number of rows, in blocks that stay in cache.
+    """Outputs of any number of rows, in blocks that stay in cache; flag data that are not finite.
 
     Parameters
     ----------
@@ -90,23 +110,27 @@ def predict(frame_at, work, thread, n_threads, first, count):
     frame = carray(frame_at, (t.FRAME_SIZE,))
     i0, i1 = share_of_rows(count, thread, n_threads)
     block = frame[t.BLOCK]
-    skips = 0
-    if frame[t.SKIPS] != 0 and i1 - i0 >= SCAN_ROWS:
-        stage = stage_at(frame, 0)
-        weight = advance(reals(frame[t.PARAMS], work), stage[t.WEIGHT])
-        skips = 1 if all_finite(weight, stage[t.IN] * stage[t.LD]) else 0
+    skips = _may_skip(frame, work, i1 - i0)
     last = stage_at(frame, frame[t.N_STAGES] - 1)
     n, ld = last[t.OUT], last[t.LD]
     out = carray(reals(frame[t.RESULT], work), (first + count, n))
     at = thread * block
+    first_stage = stage_at(frame, 0)
+    x = place(work, first_stage, t.INPUT, at, t.LD_IN)
+    finite = True
     for i in range(i0, i1, block):
         rows = min(block, i1 - i)
-        gather_rows(frame, work, first, i, i + rows, at)
+        if frame[t.X_INDPTR] != 0:
+            gather_sparse_rows(frame, work, first, i, i + rows, at, thread * frame[t.ROW_CAPACITY])
+        else:
+            gather_rows(frame, work, first, i, i + rows, at)
+            finite &= all_finite(x, rows * first_stage[t.LD_IN])
         call(frame[t.FORWARD], (frame_at, work, thread, at, at + rows, skips))
         a = carray(place(work, last, t.A, at, t.LD), (rows, ld))
         for r in range(rows):
             for j in range(n):
                 out[first + i + r, j] = a[r, j]
+    set_flag(frame, thread, INPUT, finite)
     restore_fp_mode(mode)
 
 
@@ -210,7 +234,11 @@ def learn(frame_at, work, thread, n_threads, first, count):
     mode = default_fp_mode()
     frame = carray(frame_at, (t.FRAME_SIZE,))
     i0, i1 = share_of_rows(count, thread, n_threads)
-    gather_rows(frame, work, first, i0, i1, i0)
+    if frame[t.X_INDPTR] != 0:
+        at = entries_before(frame, first, i0)
+        gather_sparse_rows(frame, work, first, i0, i1, i0, at)
+    else:
+        gather_rows(frame, work, first, i0, i1, i0)
     skips = 1 if frame[t.SKIPS] != 0 and all_flags(frame, n_threads, WEIGHTS) else 0
     call(frame[t.FORWARD], (frame_at, work, thread, i0, i1, skips))
     divisor = normaliser(frame, first, count)
@@ -248,7 +276,9 @@ def update(frame_at, work, thread, n_threads, first, count):
     zeros = advance(work, frame[t.ZEROS])
     # Costs have two generations: those of the step before, which every thread divides the work by,
     # and this one's, which each writes for its share.
-    tiles = (stage_at(frame, 0)[t.IN] + TILE_ROWS - 1) // TILE_ROWS if frame[t.SKIPS] != 0 else 0
+    sparse = frame[t.X_INDPTR] != 0
+    counts = sparse or frame[t.SKIPS] != 0
+    tiles = (stage_at(frame, 0)[t.IN] + TILE_ROWS - 1) // TILE_ROWS if counts else 0
     generation = first // count & 1
     costs = carray(advance(int32s(frame[t.COSTS]), (1 - generation) * tiles), (tiles,))
     new_costs = carray(advance(int32s(frame[t.COSTS]), generation * tiles), (tiles,))
@@ -262,14 +292,18 @@ def update(frame_at, work, thread, n_threads, first, count):
         x = place(work, stage, t.INPUT, 0, t.LD_IN)
         delta = place(work, stage, t.DELTA, 0, t.LD)
         listed = False
-        if s == 0 and frame[t.SKIPS] != 0 and all_flags(frame, n_threads, FIRST_DELTA):
+        if s == 0 and sparse:
+            sort_by_feature(frame, work, count, k0, k1, new_costs)
+        elif s == 0 and frame[t.SKIPS] != 0 and all_flags(frame, n_threads, FIRST_DELTA):
             lists, stride, listed = feature_lists(frame, stage, x, count, k0, k1, new_costs)
         if stage[t.WEIGHT_VELOCITY] >= 0:
             finite = True
             for k in range(k0, k1, chunk):
                 rows = min(chunk, k1 - k)
                 at = advance(x, k)
-                if listed:
+                if s == 0 and sparse:
+                    sparse_gradient(frame, work, stage, delta, zeros, scratch, k, rows)
+                elif listed:
                     call(
                         frame[t.LISTED],
                         (

@@ -82,6 +82,18 @@ _convert_float64 = _converter(_read_float64, 8, "float64")
 
 
 @helper
+def convert_row(frame, row, address, n, scale, shift):
+    """Read n values of the data from an address on: row = value·scale + shift."""
+    stride = frame[t.X_COLUMN_STRIDE]
+    if frame[t.X_TYPE] == UINT8:
+        _convert_uint8(row, address, stride, n, scale, shift)
+    elif frame[t.X_TYPE] == FLOAT32:
+        _convert_float32(row, address, stride, n, scale, shift)
+    else:
+        _convert_float64(row, address, stride, n, scale, shift)
+
+
+@helper
 def gather_rows(frame, work, first, i0, i1, target):
     """Read rows of an epoch: row i of the batch = x[sample]·scale + shift.
 
@@ -107,9 +119,8 @@ def gather_rows(frame, work, first, i0, i1, target):
     rows = carray(advance(work, stage[t.INPUT] + target * ld), (i1 - i0, ld))
     affine = carray(reals(frame[t.AFFINE], work), (2,))
     scale, shift = affine[0], affine[1]
-    stride = frame[t.X_COLUMN_STRIDE]
     order = carray(int64s(frame[t.ORDER]), (first + i1,))
-    size = n * stride
+    size = n * frame[t.X_COLUMN_STRIDE]
     for i in range(i0, i1):
         sample = order[first + i] if frame[t.ORDER] != 0 else first + i
         address = frame[t.X] + sample * frame[t.X_ROW_STRIDE]
@@ -118,10 +129,4 @@ def gather_rows(frame, work, first, i0, i1, target):
             later = frame[t.X] + order[first + i + AHEAD] * frame[t.X_ROW_STRIDE]
             for offset in range(0, size, LINE_BYTES):
                 _prefetch(later + offset)
-        row = rows[i - i0]
-        if frame[t.X_TYPE] == UINT8:
-            _convert_uint8(row, address, stride, n, scale, shift)
-        elif frame[t.X_TYPE] == FLOAT32:
-            _convert_float32(row, address, stride, n, scale, shift)
-        else:
-            _convert_float64(row, address, stride, n, scale, shift)
+        convert_row(frame, rows[i - i0], address, n, scale, shift)

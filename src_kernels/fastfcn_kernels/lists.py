@@ -3,7 +3,7 @@
 Adding a product with zero changes no sum (but a zero's sign, and the register tile gives every zero
 sum one sign), so a tile need only go through those k for which its part of the input is not all
 zero. Pixels, one-hot columns and word counts are mostly zeros: of MNIST's, six rows together still
-leave out half.
+leave out more than half.
 
 A list is int32: its length, then its entries in ascending order; DENSE in place of the length says
 that leaving out does not pay. Lists are made where a batch is gathered, and again, by samples, for
@@ -27,7 +27,7 @@ ROOM = 24
 """Places of a list beyond its entries: its length, and the last vector stored."""
 
 DENSE_COST = 128
-"""Cost of a tile that goes through all samples."""
+"""Cost of a row of a tile that goes through all samples."""
 
 CACHE_LINE = 16
 """int32 between one thread's flags and the next's, so that no two share a cache line."""
@@ -93,7 +93,7 @@ def feature_lists(frame, stage, x, batch, k0, k1, costs):
     batch, k0, k1 : int
         Samples; features, from a whole tile on.
     costs : int32 (tiles,)
-        How many samples each tile goes through, of DENSE_COST            [out]
+        What a row of each tile costs: its share of the samples, times DENSE_COST  [out]
 
     Returns
     -------
@@ -120,8 +120,11 @@ def feature_lists(frame, stage, x, batch, k0, k1, costs):
     return lists, stride, some
 
 
-WEIGHTS, FIRST_DELTA = 0, 1
-"""What a thread's flags speak of: the first weight, its delta. 1 says that all are finite."""
+WEIGHTS, FIRST_DELTA, INPUT = 0, 1, 2
+"""What a thread's flags speak of: the first weight, its delta, the data. 1: all are finite."""
+
+LOOK, TRUST = 1, 2
+"""Values of SKIPS, beside 0, never: see whether the first weight is finite; it is known to be."""
 
 
 @helper

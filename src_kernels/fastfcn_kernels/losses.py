@@ -14,6 +14,7 @@ from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.elementary import exp, sigmoid
 from fastfcn_kernels.memory import advance, bools, float64s, int64s, reals
 from fastfcn_kernels.simd import default_fp_mode, restore_fp_mode, stack_room
+from fastfcn_kernels.sparse import sample_of
 from fastfcn_kernels.stages import share_of_rows
 
 ROOM = 64
@@ -28,14 +29,6 @@ CROSS_ENTROPY, CROSS_ENTROPY_PROBABILITIES, NLL, BCE, BCE_WITH_LOGITS, MSE = ran
 def takes_labels(code):
     """Tell whether a loss compares with class indices rather than float targets."""
     return code == CROSS_ENTROPY or code == NLL
-
-
-@helper
-def _sample(frame, row):
-    """Return the sample that is row ``row`` of the epoch."""
-    if frame[t.ORDER] == 0:
-        return row
-    return carray(int64s(frame[t.ORDER]), (row + 1,))[row]
 
 
 @helper
@@ -65,7 +58,7 @@ def normaliser(frame, first, count):
     weight = _class_weight(frame, n)
     total = 0.0
     for row in range(first, first + count):
-        sample = _sample(frame, row)
+        sample = sample_of(frame, row)
         label = carray(int64s(frame[t.LABELS]), (sample + 1,))[sample]
         if label != frame[t.IGNORE_INDEX]:
             total += weight[label] if weight.size else 1.0
@@ -101,17 +94,26 @@ def _cross_entropy_row(smoothing, weight, out, n, label, target, factor, delta, 
     k = _largest(out, n)
     largest = np.float64(out[k])
     s = 0.0
+    lost = 0.0
     for j0 in range(0, n, ROOM):
         j1 = min(n, j0 + ROOM)
         for j in range(j0, j1):
             room[j - j0] = _shifted_exp(np.float64(out[j]), largest)
+        room[j1 - j0 :] = 0.0
         if j0 <= k < j1:
             room[k - j0] = 0.0
-        part = 0.0  # sums of sums: the error does not grow with the number of classes
         for j in range(j0, j1):
-            part += room[j - j0]
             delta[j] = room[j - j0]
-        s += part
+        # Summed as a tree, which vectorises and rounds little; the sums of many with compensation.
+        half = ROOM // 2
+        while half > 0:
+            for j in range(half):
+                room[j] += room[half + j]
+            half //= 2
+        term = room[0] - lost
+        total = s + term
+        lost = (total - s) - term
+        s = total
     log_rest = math.log1p(s)
     whole = 1.0 + s
     if label >= 0 and smoothing == 0.0:  # the common case: one class has all the weight
@@ -231,7 +233,7 @@ def loss_rows(frame_at, work, first, i0, i1, factor):
     with_labels = takes_labels(code)
     for i in range(i0, i1):
         out, delta, row = outputs[i], deltas[i], first + i
-        sample = _sample(frame, row)
+        sample = sample_of(frame, row)
         if with_labels:
             label = carray(int64s(frame[t.LABELS]), (sample + 1,))[sample]
             target = out  # not read

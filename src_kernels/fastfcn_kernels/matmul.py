@@ -23,7 +23,7 @@ PACKING_ROWS = 4 * TILE_ROWS
 
 
 PANEL_ROWS = PANEL_BYTES // VECTOR_BYTES // TILE_VECTORS
-"""Rows of b that a packed panel holds."""
+"""Rows of b that a packed panel of the tile's width holds."""
 
 
 @helper
@@ -58,9 +58,9 @@ def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
     -----
     2·m·n·depth flops. One chain of fused multiply-adds an element in ascending k, so no bit depends
     on how m, n and depth are cut. Columns are the outer loop: a panel of b (depth x 4 vectors)
-    comes from the second-level cache once for each tile of six rows, at a third of that cache's
-    bandwidth. Where b is long, and used by enough rows to pay for it, its panels are cut over
-    depth and packed. Undefined for sizes that do not fit and for c overlapping a or b: callers
+    comes from the second-level cache once for each tile of six rows, on AVX-512 at a third of that
+    cache's bandwidth. Where b is long, and used by enough rows to pay for it, its panels are cut
+    over depth and packed. Undefined for sizes that do not fit and for c overlapping a or b: callers
     validate.
     """
     width = lanes(c)
@@ -108,7 +108,7 @@ def listed_matmul(c, ldc, start, lds, a, rsa, csa, stride, b, ldb, m, n, depth, 
         Element (i, k) of a, at place s of its tile's list, lies at i·rsa + k·csa + s·stride.
     lists, ldl : pointer to int32, int
         (⌈m/TILE_ROWS⌉, ldl): for each tile of rows how many k follow, then those k, ascending;
-        DENSE for all                                                     [in]
+        DENSE in place of their number for all                            [in]
 
     Others as :func:`matmul`.
 

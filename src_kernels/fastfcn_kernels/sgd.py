@@ -29,8 +29,8 @@ def sgd_range(hyper, theta, gradient, velocity):
     Notes
     -----
     Nesterov's form is θ ← θ + γ v - η g with the new v. A velocity below the smallest normal number
-    becomes zero: those of inputs that are always zero would decay into subnormals, which slow many
-    CPUs down.
+    becomes zero: those of inputs that stay zero for long would decay into subnormals, which slow
+    many CPUs down.
 
     References
     ----------

@@ -14,6 +14,7 @@ from fastfcn_kernels.lists import DENSE_COST, row_lists
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, int64s, reals
 from fastfcn_kernels.simd import TILE_ROWS, lanes, transpose_block
+from fastfcn_kernels.sparse import sparse_forward
 
 
 @helper
@@ -73,7 +74,10 @@ def forward_rows(frame_at, work, thread, i0, i1, skips):
             weight = advance(params, stage[t.WEIGHT])
             start = advance(params, stage[t.BIAS]) if stage[t.BIAS] >= 0 else zeros
             listed = False
-            if s == 0 and skips != 0:
+            if s == 0 and frame[t.X_INDPTR] != 0:
+                sparse_forward(frame, work, stage, z, start, weight, i0, i1)
+                listed = True
+            elif s == 0 and skips != 0:
                 lists, stride, listed = row_lists(frame, thread, stage, x, rows, i0)
                 if listed:
                     call(

@@ -64,6 +64,14 @@ COLUMNS = 18
     LISTS,  # address of the lists
     COSTS,  # address of two generations of the weight gradient's cost, a number a tile
     FINITE,  # address of the threads' flags
+    # Sparse data, packed: see sparse.py.
+    ROW_AT,  # address of where each row's entries begin, int64
+    ROW_LISTS,  # address of their number and features, int32
+    ROW_VALUES,  # address of their values, real
+    ROW_CAPACITY,  # entries that a thread's block of a prediction has at most
+    FEATURE_AT,  # address of where each feature's entries begin, int64
+    FEATURE_LISTS,  # address of their number and samples, int32
+    FEATURE_VALUES,  # address of their values, real
     # Code: addresses of compiled kernels that others call.
     MATMUL,
     LISTED,
@@ -77,6 +85,8 @@ COLUMNS = 18
     X_ROW_STRIDE,  # bytes
     X_COLUMN_STRIDE,  # bytes
     X_TYPE,  # code of the type, see gather.py
+    X_INDPTR,  # address of where each row of CSR data begins, int64; 0: dense data
+    X_INDICES,  # address of the entries' features, int32
     AFFINE,  # address of scale and shift, real (2,)
     ORDER,  # address of the samples in the order of training, int64; 0: as they come
     # The loss.
@@ -100,4 +110,4 @@ COLUMNS = 18
     RESULT,  # address of the outputs, real (rows, N_OUTPUT)
     BLOCK,  # rows that a thread takes through the network at once
     FRAME_SIZE,
-) = range(43)
+) = range(52)

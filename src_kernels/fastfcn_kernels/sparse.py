@@ -1,0 +1,176 @@
+"""Sparse data: CSR rows go through the first linear map without ever being made dense.
+
+A batch's rows are packed where the batch is gathered: a row's list (how many entries, then their
+features) and its values. For the weight gradient they are sorted by feature, each thread those of
+its share. Either way one output row is a sum over a list, which the one-row register tile computes;
+entries that are not stored are left out whatever the weights.
+"""
+
+from numba import carray
+
+from fastfcn_kernels import table as t
+from fastfcn_kernels.compilation import call, helper
+from fastfcn_kernels.gather import convert_row
+from fastfcn_kernels.lists import DENSE_COST
+from fastfcn_kernels.memory import advance, int32s, int64s, reals
+from fastfcn_kernels.simd import TILE_ROWS
+
+
+@helper
+def sample_of(frame, row):
+    """Return the sample that is row ``row`` of the epoch."""
+    if frame[t.ORDER] == 0:
+        return row
+    return carray(int64s(frame[t.ORDER]), (row + 1,))[row]
+
+
+@helper
+def _entries_of(frame, sample):
+    """Return where a sample's entries begin and end in the data."""
+    ends = carray(int64s(frame[t.X_INDPTR]), (sample + 2,))
+    return ends[sample], ends[sample + 1]
+
+
+@helper
+def entries_before(frame, first, i):
+    """Return how many entries the first i rows of a batch have together."""
+    total = 0
+    for row in range(first, first + i):
+        begin, end = _entries_of(frame, sample_of(frame, row))
+        total += end - begin
+    return total
+
+
+@helper
+def gather_sparse_rows(frame, work, first, i0, i1, target, at):
+    """Pack rows i0:i1 of a batch.
+
+    Parameters
+    ----------
+    frame : int64
+        X, X_INDICES, X_INDPTR, AFFINE, ORDER                             [in]
+    work : pointer
+        Not read.
+    first : int
+        The batch's first row in the epoch.
+    i0, i1 : int
+        Rows of the batch.
+    target : int
+        Row of the workspace that row i0 becomes; ROW_AT, ROW_LISTS and ROW_VALUES hold it  [out]
+    at : int
+        Where the first row's entries go.
+    """
+    indices = int32s(frame[t.X_INDICES])
+    lists, values = int32s(frame[t.ROW_LISTS]), reals(frame[t.ROW_VALUES], work)
+    row_at = carray(int64s(frame[t.ROW_AT]), (target + i1 - i0,))
+    affine = carray(reals(frame[t.AFFINE], work), (2,))
+    for i in range(i0, i1):
+        begin, end = _entries_of(frame, sample_of(frame, first + i))
+        count, row = end - begin, target + i - i0
+        row_at[row] = at
+        # A place for the length goes before each row's entries.
+        listed = carray(advance(lists, at + row), (1 + count,))
+        features = carray(advance(indices, begin), (count,))
+        listed[0] = count
+        for e in range(count):
+            listed[1 + e] = features[e]
+        packed = carray(advance(values, at), (count,))
+        address = frame[t.X] + begin * frame[t.X_COLUMN_STRIDE]
+        convert_row(frame, packed, address, count, affine[0], affine[1])
+        at += count
+
+
+@helper
+def sparse_forward(frame, work, stage, z, start, weight, i0, i1):
+    """First affine map of packed rows i0:i1: z = a W + b over the entries that are there."""
+    lists, values = int32s(frame[t.ROW_LISTS]), reals(frame[t.ROW_VALUES], work)
+    row_at = carray(int64s(frame[t.ROW_AT]), (i1,))
+    ld, n = stage[t.LD], stage[t.OUT]
+    for i in range(i0, i1):
+        listed = advance(lists, row_at[i] + i)
+        a = advance(values, row_at[i])
+        call(
+            frame[t.LISTED],
+            (advance(z, (i - i0) * ld), ld, start, 0, a, 0, 0, 1, weight, ld, 1, n, 0, listed, 0),
+        )
+
+
+@helper
+def _first_entry(features, count, k):
+    """Return the place of the first of ascending features that is at least k."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        if features[middle] < k:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@helper
+def sort_by_feature(frame, work, count, k0, k1, costs):
+    """Sort the packed entries of features k0:k1 by feature, within one by sample.
+
+    Parameters
+    ----------
+    frame : int64
+        ROW_AT, ROW_LISTS, ROW_VALUES of the batch [in]; FEATURE_AT, where a feature's entries
+        begin, FEATURE_LISTS, their samples after their number, FEATURE_VALUES  [out]
+    count, k0, k1 : int
+        Rows of the batch; features.
+    costs : int32 (tiles,)
+        What each tile of features costs, of DENSE_COST                   [out]
+    """
+    lists, values = int32s(frame[t.ROW_LISTS]), reals(frame[t.ROW_VALUES], work)
+    row_at = carray(int64s(frame[t.ROW_AT]), (count,))
+    begins = carray(int64s(frame[t.FEATURE_AT]), (k1,))
+    begins[k0:k1] = 0
+    before = 0  # entries of features that other threads sort before ours
+    for i in range(count):
+        listed = advance(lists, row_at[i] + i)
+        entries = carray(listed, (1,))[0]
+        features = carray(advance(listed, 1), (entries,))
+        e = _first_entry(features, entries, k0)
+        before += e
+        while e < entries and features[e] < k1:
+            begins[features[e]] += 1
+            e += 1
+    at = before
+    samples_at, sorted_values = int32s(frame[t.FEATURE_LISTS]), reals(frame[t.FEATURE_VALUES], work)
+    for k in range(k0, k1):
+        entries = begins[k]
+        begins[k] = at
+        carray(advance(samples_at, at + k), (1,))[0] = 0
+        at += entries
+        if k % TILE_ROWS == 0:
+            costs[k // TILE_ROWS] = 0
+        costs[k // TILE_ROWS] += entries * DENSE_COST // (count * TILE_ROWS)
+    for i in range(count):
+        listed = advance(lists, row_at[i] + i)
+        entries = carray(listed, (1,))[0]
+        features = carray(advance(listed, 1), (entries,))
+        packed = carray(advance(values, row_at[i]), (entries,))
+        e = _first_entry(features, entries, k0)
+        while e < entries and features[e] < k1:
+            k = features[e]
+            samples = advance(samples_at, begins[k] + k)
+            place = carray(samples, (1,))[0]
+            carray(samples, (2 + place,))[1 + place] = i
+            carray(samples, (1,))[0] = place + 1
+            carray(sorted_values, (begins[k] + place + 1,))[begins[k] + place] = packed[e]
+            e += 1
+
+
+@helper
+def sparse_gradient(frame, work, stage, delta, zeros, gradient, k0, rows):
+    """Rows k0:k0 + rows of the first weight's gradient: dW = aᵀ δ over the entries there are."""
+    samples_at, values = int32s(frame[t.FEATURE_LISTS]), reals(frame[t.FEATURE_VALUES], work)
+    begins = carray(int64s(frame[t.FEATURE_AT]), (k0 + rows,))
+    ld, n = stage[t.LD], stage[t.OUT]
+    for r in range(rows):
+        k = k0 + r
+        listed = advance(samples_at, begins[k] + k)
+        a = advance(values, begins[k])
+        c = advance(gradient, r * ld)
+        call(frame[t.LISTED], (c, ld, zeros, 0, a, 0, 0, 1, delta, ld, 1, n, 0, listed, 0))
