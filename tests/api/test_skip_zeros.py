@@ -270,3 +270,76 @@ def test_a_bias_of_minus_zero_gives_plus_zero_in_any_batch(dtype):
     for n in (1, 5, 100):
         out = layer(x[:n])
         assert (out == 0.0).all() and not np.signbit(out).any()
+
+
+def view(net):
+    linears(net)[0].weight[9, 3] = np.nan
+
+
+def setter(net):
+    weight = linears(net)[0].weight.copy()
+    weight[9, 3] = np.nan
+    linears(net)[0].weight = weight
+
+
+def parameter(net):
+    net.parameters()[0].data[9, 3] = np.nan
+
+
+def state(net):
+    values = net.state_dict()
+    values["0.weight"][9, 3] = np.nan
+    net.load_state_dict(values)
+
+
+def step(net):
+    net.parameters()[0].grad[9, 3] = np.nan
+    optim.SGD(net.parameters(), lr=0.1).step()
+
+
+def training(net):
+    x = np.zeros((64, net[0].in_features), net[0].dtype)
+    x[:, 9] = np.nan
+    sgd = optim.SGD(net.parameters(), lr=1.0)
+    loss = losses.CrossEntropyLoss()
+    ff.fit(net, x, labels(64), loss=loss, optimizer=sgd, check_finite=False, batch_size=32)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("change", [view, setter, parameter, state, step, training])
+@pytest.mark.parametrize("rows", [1, 10, 100, 1000])
+def test_predictions_follow_weights_that_cease_to_be_finite(rows, change, dtype):
+    """Whether weights are finite is remembered between predictions."""
+    x = plainly(rows, np.random.default_rng(0), "one-hot", dtype)
+    x[:, 9] = 0
+    net = mlp([x.shape[1], 33, 5], dtype=dtype)
+    before = ff.predict(net, x)
+    assert np.isfinite(before).all()
+    kept = net.state_dict()
+    change(net)
+    assert np.isnan(ff.predict(net, x)).all()
+    net.load_state_dict(kept)
+    assert same_bits(ff.predict(net, x), before)
+
+
+def test_predictions_follow_a_view_that_was_taken_long_before():
+    x = np.zeros((10, 40), np.float32)
+    net = mlp([40, 33, 5])
+    first, last = (ff.predict(net, x), linears(net)[0].weight), linears(net)[1].bias
+    assert np.isfinite(first[0]).all()
+    first[1][20, 0] = np.inf
+    assert np.isnan(ff.predict(net, x)).all()
+    first[1][20, 0] = 0.0
+    last[...] = 1.0
+    assert same_bits(ff.predict(net, x), net(x))
+
+
+def test_predictions_follow_layers_into_another_network():
+    x = np.zeros((10, 40), np.float32)
+    net = mlp([40, 33, 5])
+    ff.predict(net, x)
+    longer = nn.Sequential(*net, nn.ReLU(), nn.Linear(5, 2))
+    ff.predict(longer, x)
+    linears(longer)[0].weight[20, 0] = np.nan
+    assert np.isnan(ff.predict(net, x)).all()
+    assert np.isnan(ff.predict(longer, x)).all()

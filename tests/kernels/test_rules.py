@@ -174,29 +174,61 @@ def test_the_users_thread_setting_is_given_back():
     assert numba.get_num_threads() == before
 
 
-@pytest.mark.slow
-def test_serial_kernels_stay_within_bounds(tmp_path):
-    script = """
+BOUNDS = """
 import numpy as np, fastfcn as ff
 from fastfcn import losses, nn, optim
-from fastfcn.plan import padded
+from fastfcn_kernels.compilation import helper, native
+from numba import carray
+
+
+@helper
+def stray(x, n):
+    carray(x, (n,))[n] = 1.0
+
+
+@native("pn")
+def strays(x, n):
+    stray(x, n)
+
+
 rng = np.random.default_rng(0)
+kinds = [nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.Softplus]
 for dtype in (np.float32, np.float64):
-    first, last = nn.Linear(7, 17, dtype=dtype), nn.Linear(17, 3, dtype=dtype)
-    net = nn.Sequential(first, nn.GELU(), nn.Softmax(), last)
-    x, y = rng.normal(size=(29, 7)), rng.integers(0, 3, 29)
-    sgd = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-    loss = losses.CrossEntropyLoss()
-    ff.fit(net, x, y, loss=loss, optimizer=sgd, batch_size=8, epochs=2, n_threads=1)
-    net.backward(loss.grad(net(x), y)); sgd.step(); ff.predict(net, x, n_threads=1)
-print("within bounds")
+    sizes = [70, *[9] * len(kinds)]
+    layers = [
+        layer
+        for n_in, n_out, kind in zip(sizes, sizes[1:], kinds)
+        for layer in (nn.Linear(n_in, n_out, dtype=dtype), kind())
+    ]
+    net = nn.Sequential(*layers, nn.Softmax(), nn.Linear(9, 3, dtype=dtype))
+    y = rng.integers(0, 3, 300)
+    onehot = np.eye(3)[y]
+    for density, batch, count in [(0.0, 8, None), (0.1, 64, 2), (0.1, 300, 1), (1.0, 29, 1)]:
+        x = rng.normal(size=(300, 70)) * (rng.random((300, 70)) < density)
+        for loss, target in [
+            (losses.CrossEntropyLoss(), y),
+            (losses.CrossEntropyLoss(weight=[1, 2, 3], label_smoothing=0.1), onehot),
+            (losses.NLLLoss(ignore_index=1), y),
+            (losses.BCEWithLogitsLoss(), onehot),
+            (losses.MSELoss(), onehot),
+        ]:
+            sgd = optim.SGD(net.parameters(), lr=1e-3, momentum=0.9)
+            ff.fit(net, x, target, loss=loss, optimizer=sgd, batch_size=batch, n_threads=count)
+        net.backward(loss.grad(net(x), target))
+        sgd.step()
+        for n in (1, 5, 300):
+            ff.predict(net, x[:n], n_threads=count)
+print("within bounds", flush=True)
+strays.function(np.dtype(np.float32))(np.zeros(99, np.float32).ctypes.data, 4)
 """
-    environment = os.environ | {
-        "NUMBA_BOUNDSCHECK": "1",
-        "NUMBA_NUM_THREADS": "1",
-        "FASTFCN_CACHE_DIR": str(tmp_path),
-    }
+
+
+@pytest.mark.slow
+def test_kernels_stay_within_bounds(tmp_path):
+    environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "FASTFCN_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", BOUNDS], env=environment, capture_output=True, text=True, check=False
     )
-    assert "within bounds" in done.stdout, done.stderr
+    assert done.stdout == "within bounds\n", done.stderr
+    # A native kernel cannot raise: what goes wrong in it is printed, as for the one made to stray.
+    assert done.stderr.count("IndexError") == 1, done.stderr
