@@ -110,6 +110,7 @@ class Trainer:
             count = min(count, space.copies)
             space.frame.point(t.ORDER, order)
             space.frame.point(t.HYPER, self._optimizer.hyperparameters())
+            self._plan.buffer.changed()  # first: Ctrl-C may come before anything that follows
             space.run(drivers.prepare, 0, 0, count)
             space.frame.train(space.address, first, stop, self._batch, count)
         self._plan.buffer.changed()

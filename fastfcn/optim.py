@@ -126,9 +126,9 @@ class SGD:
             frame.point(t.GRADS, buffer.grads[theta:])
             frame.point(t.VELOCITY, self.velocity[state:])
             frame.point(t.HYPER, self.hyperparameters())
+            buffer.changed()  # first: Ctrl-C may come before anything that follows
             with threads(None, 4.0 * size) as count:
                 frame.run(sgd.sgd_step, 0, 0, size, count)
-            buffer.changed()
 
     def _runs(self) -> list[tuple[Any, int, int, int]]:
         """Join parameters that follow each other in one buffer: (buffer, offset, state, size)."""

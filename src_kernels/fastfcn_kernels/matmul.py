@@ -144,13 +144,12 @@ def listed_matmul(c, ldc, start, lds, a, rsa, csa, stride, b, ldb, m, n, depth, 
 
 @helper
 def clear_padding(matrix, ld, n, rows):
-    """Zero the columns from n to the next whole vector.
+    """Zero the columns from n to the end of each row.
 
-    inf·0 has made NaN of padding that must stay zero.
+    inf·0 has made NaN of padding that must stay zero, or a narrower matrix lay there before.
     """
-    stop = (n + lanes(matrix) - 1) // lanes(matrix) * lanes(matrix)
-    if n < stop:
+    if n < ld:
         view = carray(matrix, (rows, ld))
         for i in range(rows):
-            for j in range(n, stop):
+            for j in range(n, ld):
                 view[i, j] = 0.0

@@ -137,10 +137,11 @@ def test_a_second_warmup_loads_everything(warm: Warm) -> None:
 def test_a_warmup_leaves_out_no_entry_kernel() -> None:
     code = """
 import fastfcn as ff
-from fastfcn_kernels.compilation import compiled
+from fastfcn_kernels.compilation import compiled, natives
 ff.warmup("float32")
 functions = [kernel.py_func for kernel in compiled if not kernel.signatures]
-print([f.__name__ for f in functions if f.__module__ != "fastfcn_kernels.roofline"])
+left = [f.__name__ for f in functions if f.__module__ != "fastfcn_kernels.roofline"]
+print(left + [kernel.name for kernel in natives if not kernel.precisions])
 """
     # In a process of its own, where nothing else has compiled anything.
     assert process(compilation.cache_root(), "-c", code).stdout.strip() == "[]"

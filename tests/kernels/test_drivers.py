@@ -1,15 +1,14 @@
-"""The parallel kernels over workspaces full of NaN, against the float64 oracle."""
+"""The range kernels over workspaces full of NaN, against the float64 oracle."""
 
 import numba
 import numpy as np
 import pytest
 
 import reference
-from fastfcn import nn
-from fastfcn.plan import Workspace, source
+from fastfcn import losses, nn
+from fastfcn.frame import source
 from fastfcn_kernels import drivers, simd
 from fastfcn_kernels import table as t
-from fastfcn_kernels.losses import CROSS_ENTROPY
 
 DTYPES = [np.float32, np.float64]
 ROWS = simd.TILE_ROWS
@@ -22,7 +21,6 @@ NETWORKS = [
     ((65, 33, 1), ["GELU", "Softplus"]),
     ((3, 67, 66, 2), ["SiLU", "ELU", "LeakyReLU"]),
 ]
-LOSS = np.array([CROSS_ENTROPY, -100, 1], np.int64)
 
 
 class Case:
@@ -40,14 +38,21 @@ class Case:
         self.x = rng.normal(size=(batch, sizes[0])).astype(dtype)
         self.labels = rng.integers(0, sizes[-1], batch)
         self.delta = rng.normal(size=(batch, sizes[-1])).astype(dtype)
-        self.space = Workspace(self.plan.stages, self.dtype, batch, backward=True, copies=copies)
+        self.space = self.plan.workspace(batch, True, copies)
         zeros = int(self.space.frame[t.ZEROS])
         widest = int(self.space.table[:, [t.LD, t.LD_IN]].max())
-        last = self.space.matrix(-1, t.DELTA, t.LD, batch)
         self.space.buffer[:zeros] = np.nan
         self.space.buffer[zeros + widest :] = np.nan
+        # Padding that nothing writes and that stays zero.
+        first = self.space.matrix(0, t.INPUT, t.LD_IN, batch)
+        first[:, sizes[0] :] = 0.0
+        last = self.space.matrix(-1, t.DELTA, t.LD, batch)
         last[:, sizes[-1] :] = 0.0
         last[:, : sizes[-1]] = self.delta
+        for row in self.space.table[self.space.table[:, t.LINEAR] == 1]:
+            at, ld_in = row[t.TRANSPOSE], row[t.LD_IN]
+            transposed = self.space.buffer[at : at + row[t.OUT] * ld_in].reshape(-1, ld_in)
+            transposed[:, row[t.IN] :] = 0.0
         self.layers = [
             (
                 layer.weight.astype(np.float64),
@@ -56,22 +61,18 @@ class Case:
             for layer in self.net.linears
         ]
 
-    def common(self):
-        space = self.space
-        return space.table, space.alphas, space.frame, self.plan.values
+    def run(self, kernel, threads, first=0):
+        """Run a range kernel in ``threads`` shares."""
+        with_threads(threads, self.space.run, kernel, first, self.batch, threads)
 
     def forward(self, threads):
-        data = source(self.x, self.dtype)
-        with_threads(
-            threads,
-            drivers.forward,
-            *self.common(),
-            self.space.buffer,
-            data.location,
-            data.affine,
-            self.batch,
-            threads,
-        )
+        self.space.frame.read(source(self.x, self.dtype))
+        self.run(drivers.forward, threads)
+
+    def backward(self, threads):
+        for kernel in (drivers.prepare, drivers.deltas):
+            self.run(kernel, threads, first=1)
+        self.run(drivers.accumulate, threads)
 
     def output(self):
         return self.space.matrix(-1, t.A, t.LD, self.batch)[:, : self.delta.shape[1]]
@@ -101,25 +102,41 @@ def test_forward_and_backward_agree_with_the_oracle(sizes, activations, batch, d
         case.layers, activations, inputs, zs, case.delta
     )
     for threads in THREADS:
-        case = Case(sizes, activations, batch, dtype)
+        case = Case(sizes, activations, batch, dtype, copies=threads)
         case.forward(threads)
         assert case.close(case.output(), exact)
         case.plan.grads[:] = 0.0
-        with_threads(
-            threads,
-            drivers.backward,
-            *case.common(),
-            case.space.buffer,
-            case.plan.grads,
-            batch,
-            True,
-            threads,
-        )
+        case.backward(threads)
         for layer, (dw, db) in zip(case.net.linears, grads, strict=True):
             assert case.close(layer.weight_grad, dw)
             assert db is None or case.close(layer.bias_grad, db)
         got = case.space.matrix(0, t.INPUT_DELTA, t.LD_IN, batch)[:, : sizes[0]]
         assert case.close(got, input_gradient)
+
+
+def train(case, threads):
+    """Run one training step in a shuffled order; return each row's loss."""
+    frame, table, dtype, batch = case.space.frame, case.space.table, case.dtype, case.batch
+    table[:, t.WEIGHT_VELOCITY], table[:, t.BIAS_VELOCITY] = table[:, t.WEIGHT], table[:, t.BIAS]
+    values, hits = np.full(batch, np.nan), np.zeros(batch, np.bool_)
+    hyper = np.array([0.5, 0.9, 0.01, 0, np.finfo(dtype).smallest_normal], dtype)
+    loss = losses.CrossEntropyLoss()
+    loss.fill(frame, loss.targets(case.labels, batch, case.delta.shape[1], dtype))
+    frame.read(source(case.x, dtype))
+    frame.link(t.LEARN, drivers.learn)
+    frame.link(t.UPDATE, drivers.update)
+    last = table[-1]
+    frame.point(t.OUTPUT, case.space.buffer[last[t.A] :])
+    frame.point(t.OUTPUT_DELTA, case.space.buffer[last[t.DELTA] :])
+    frame[t.N_OUTPUT], frame[t.LD_OUTPUT] = int(last[t.OUT]), int(last[t.LD])
+    frame.point(t.VALUES, values)
+    frame.point(t.HITS, hits)
+    frame.point(t.VELOCITY, np.zeros_like(case.plan.values))
+    frame.point(t.HYPER, hyper)
+    frame.point(t.ORDER, np.random.default_rng(1).permutation(batch))
+    case.run(drivers.prepare, threads)
+    with_threads(threads, frame.train, case.space.address, 0, batch, batch, threads)
+    return values
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -128,35 +145,7 @@ def test_forward_and_backward_agree_with_the_oracle(sizes, activations, batch, d
 def test_a_fused_training_step_agrees_with_the_oracle(sizes, activations, threads, dtype):
     batch = 2 * ROWS + 1
     case = Case(sizes, activations, batch, dtype, copies=threads)
-    velocity = np.zeros_like(case.plan.values)
-    for row in case.space.table:
-        row[t.WEIGHT_VELOCITY], row[t.BIAS_VELOCITY] = row[t.WEIGHT], row[t.BIAS]
-    hyper = np.array([0.5, 0.9, 0.01, 0, np.finfo(dtype).smallest_normal], dtype)
-    data = source(case.x, case.dtype)
-    values, hits = np.full(batch, np.nan), np.zeros(batch, np.bool_)
-    order = np.random.default_rng(1).permutation(batch)
-    with_threads(
-        threads,
-        drivers.train,
-        *case.common(),
-        velocity,
-        hyper,
-        case.space.buffer,
-        data.location,
-        data.affine,
-        order,
-        LOSS,
-        0.0,
-        np.zeros(0),
-        case.labels,
-        np.zeros((1, 1), dtype),
-        batch,
-        0,
-        batch,
-        values,
-        hits,
-        threads,
-    )
+    values = train(case, threads)
     value, layers, _ = reference.training_step(
         case.layers,
         activations,

@@ -1,51 +1,22 @@
 """The matrix product, called by its address as the kernels call it."""
 
-import ctypes
-
 import numpy as np
 import pytest
 
 from fastfcn_kernels import simd
-from fastfcn_kernels.matmul import matmul
-
-DTYPES = [np.float32, np.float64]
-ROWS = simd.TILE_ROWS
-MARK = -7.0
-"""What surrounds every output; a stray store would change it."""
-
-
-def product(a, b, start, lds, out, ldc, trans_a=False):
-    """Run c = start + a b over whole matrices with padded rows."""
-    kind = ctypes.c_float if out.dtype == np.float32 else ctypes.c_double
-    pointer = ctypes.POINTER(kind)
-    n = ctypes.c_ssize_t
-    signature = [pointer, n, pointer, n, pointer, n, n, pointer, n, n, n, n]
-    function = ctypes.CFUNCTYPE(None, *signature)(matmul.address(out.dtype))
-
-    def at(array):
-        return array.ctypes.data_as(pointer)
-
-    lda = a.strides[0] // a.itemsize
-    depth, width = b.shape
-    m = a.shape[1] if trans_a else a.shape[0]
-    strides = (1, lda) if trans_a else (lda, 1)
-    function(at(out), ldc, at(start), lds, at(a), *strides, at(b), width, m, width, depth)
-
-
-def case(m, k, vectors, dtype, seed=0):
-    """Random operands, an output of NaN within a frame of marks, a start row."""
-    rng = np.random.default_rng(seed)
-    n = vectors * simd.VECTOR_BYTES // np.dtype(dtype).itemsize
-    a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
-    frame = np.full((m + 2, n + 16), MARK, dtype)
-    frame[1:-1, 8:-8] = np.nan
-    return a, b, rng.normal(size=(1, n)).astype(dtype), frame
-
-
-def assert_frame_untouched(frame):
-    assert (frame[[0, -1]] == MARK).all()
-    assert (frame[:, :8] == MARK).all()
-    assert (frame[:, -8:] == MARK).all()
+from fastfcn_kernels.matmul import PACKING_ROWS, PANEL_ROWS
+from kernels.operands import (
+    DTYPES,
+    ROWS,
+    framed,
+    inside,
+    into,
+    lanes,
+    operands,
+    product,
+    same_bits,
+    within_bound,
+)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -53,50 +24,113 @@ def assert_frame_untouched(frame):
 @pytest.mark.parametrize("vectors", [1, 2, 3, 4, 5, 9])
 @pytest.mark.parametrize("k", [1, 2, 17, 100])
 def test_error_is_within_the_bound_and_no_store_strays(m, k, vectors, dtype):
-    a, b, start, frame = case(m, k, vectors, dtype)
-    product(a, b, start, 0, frame[1:, 8:], frame.shape[1])
-    exact = start.astype(np.float64) + a.astype(np.float64) @ b.astype(np.float64)
-    size = abs(start).astype(np.float64) + abs(a).astype(np.float64) @ abs(b).astype(np.float64)
-    got = frame[1:-1, 8:-8]
-    assert (abs(got - exact) <= 16 * np.finfo(dtype).eps * size).all()
-    assert_frame_untouched(frame)
+    n = vectors * lanes(dtype)
+    a, b, start = operands(m, k, n, dtype)
+    assert within_bound(product(a, b, start, n), a, b, start)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("missing", [1, 2, -1])
+@pytest.mark.parametrize("vectors", [1, 2, 4, 5])
+def test_columns_need_not_fill_a_vector(vectors, missing, dtype):
+    n = vectors * lanes(dtype) - missing % lanes(dtype)
+    a, b, start = operands(ROWS + 1, 30, n, dtype)
+    got = product(a, b, start, n)
+    assert within_bound(got, a, b, start)
+    whole = product(a, b, start, b.shape[1])
+    assert same_bits(got, whole[:, :n])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_no_terms_leave_the_start(dtype):
+    for m in (1, ROWS, PACKING_ROWS):
+        a, b, start = operands(m, 0, 40, dtype)
+        assert (product(a, b, start, 40) == start[:40]).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_transposed_operand_gives_the_bits_of_its_copy(dtype):
-    a, b, start, frame = case(23, 31, 5, dtype)
-    other = frame.copy()
-    product(a, b, start, 0, frame[1:, 8:], frame.shape[1])
-    product(np.ascontiguousarray(a.T), b, start, 0, other[1:, 8:], frame.shape[1], trans_a=True)
-    np.testing.assert_array_equal(frame, other)
+    a, b, start = operands(23, 31, 80, dtype)
+    assert same_bits(product(a, b, start, 80), product(a, b, start, 80, transposed=True))
+
+
+def row_by_row(a, b, start, n):
+    return np.concatenate([product(a[i : i + 1], b, start, n) for i in range(len(a))])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_row_has_the_same_bits_in_every_tile(dtype):
-    a, b, start, frame = case(3 * ROWS + 2, 50, 7, dtype)
-    product(a, b, start, 0, frame[1:, 8:], frame.shape[1])
-    for i in range(len(a)):
-        alone = np.full((3, frame.shape[1]), MARK, dtype)
-        product(a[i : i + 1], b, start, 0, alone[1:, 8:], frame.shape[1])
-        np.testing.assert_array_equal(alone[1, 8:-8], frame[1 + i, 8:-8])
+    a, b, start = operands(3 * ROWS + 2, 50, 110, dtype)
+    assert same_bits(product(a, b, start, 110), row_by_row(a, b, start, 110))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_accumulating_continues_the_chain_of_sums(dtype):
-    a, b, start, frame = case(13, 40, 6, dtype)
-    whole = frame.copy()
-    ld = frame.shape[1]
-    product(a, b, start, 0, whole[1:, 8:], ld)
-    product(a[:, :15], b[:15], start, 0, frame[1:, 8:], ld)
-    product(a[:, 15:], b[15:], frame[1:, 8:], ld, frame[1:, 8:], ld)
-    np.testing.assert_array_equal(frame, whole)
+@pytest.mark.parametrize("vectors", range(1, 41))
+def test_one_row_is_right_and_has_the_bits_of_narrow_tiles_at_every_width(vectors, dtype):
+    n = vectors * lanes(dtype)
+    a, b, start = operands(1, 19, n, dtype)
+    got = product(a, b, start, n)
+    assert within_bound(got, a, b, start)
+    for first in range(0, n, lanes(dtype)):
+        piece = slice(first, first + lanes(dtype))
+        assert same_bits(got[:, piece], product(a, b[:, piece], start[piece], lanes(dtype)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("vectors", range(1, 2 * simd.TILE_VECTORS + 2))
+@pytest.mark.parametrize(
+    ("m", "k"),
+    [
+        (PACKING_ROWS, PANEL_ROWS + 1),
+        (PACKING_ROWS + 1, 2 * PANEL_ROWS),
+        (PACKING_ROWS + ROWS - 1, 2 * PANEL_ROWS + 37),
+        (PACKING_ROWS - 1, PANEL_ROWS + 1),
+        (PACKING_ROWS, PANEL_ROWS),
+    ],
+)
+def test_packing_a_long_product_changes_no_bit(m, k, vectors, dtype):
+    n = vectors * lanes(dtype) - 1
+    a, b, start = operands(m, k, n, dtype)
+    got = product(a, b, start, n)
+    assert within_bound(got, a, b, start)
+    assert same_bits(got, row_by_row(a, b, start, n))
+    assert same_bits(got, product(a, b, start, n, transposed=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "k"), [(13, 40), (PACKING_ROWS, PANEL_ROWS + 40)])
+def test_accumulating_continues_the_chain_of_sums(m, k, dtype):
+    a, b, start = operands(m, k, 90, dtype)
+    frame = framed(m, 90, dtype)
+    into(a[:, :15], b[:15], start, 90, frame)
+    into(a[:, 15:], b[15:], None, 90, frame)
+    assert same_bits(inside(frame, 90), product(a, b, start, 90))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
-def test_nan_and_infinity_reach_exactly_their_row(poison, dtype):
-    a, b, start, frame = case(9, 20, 4, dtype)
+@pytest.mark.parametrize(("m", "k"), [(9, 20), (PACKING_ROWS, PANEL_ROWS + 20)])
+def test_nan_and_infinity_reach_exactly_their_row(m, k, poison, dtype):
+    a, b, start = operands(m, k, 60, dtype)
     a[4, 7] = poison
-    product(a, b, start, 0, frame[1:, 8:], frame.shape[1])
-    finite = np.isfinite(frame[1:-1, 8:-8]).all(axis=1)
-    assert finite.tolist() == [i != 4 for i in range(9)]
+    finite = np.isfinite(product(a, b, start, 60)).all(axis=1)
+    assert finite.tolist() == [i != 4 for i in range(m)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "k"), [(1, 3), (ROWS + 1, 3), (PACKING_ROWS, PANEL_ROWS + 3)])
+def test_a_zero_sum_is_plus_zero(m, k, dtype):
+    tiny = np.finfo(dtype).smallest_subnormal
+    for left, right, begin in [
+        (tiny, -tiny, 0.0),  # products that underflow to -0
+        (tiny, -tiny, -0.0),
+        (0.0, -1.0, -0.0),
+        (-0.0, 1.0, -0.0),
+        (-0.0, -0.0, -0.0),
+    ]:
+        a, b, start = operands(m, k, 70, dtype)
+        a[...], b[...], start[...] = left, right, begin
+        got = product(a, b, start, 70)
+        assert (got == 0.0).all() and not np.signbit(got).any()
+        empty = product(a[:, :0], b[:0], start, 70)
+        assert (empty == 0.0).all() and not np.signbit(empty).any()

@@ -1,0 +1,337 @@
+"""Zero-skipping, piece by piece: what lists hold, products over them, shares of the work."""
+
+import itertools
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import carray, types
+
+from fastfcn import nn
+from fastfcn.frame import source
+from fastfcn_kernels import drivers, simd
+from fastfcn_kernels import table as t
+from fastfcn_kernels.lists import DENSE, DENSE_COST, list_stride
+from fastfcn_kernels.stages import UPDATE_COST, share_of_features
+from kernels.operands import DTYPES, ROWS, lanes, operands, product, same_bits
+
+BEYOND = 1 << 29
+"""An index that must not be followed."""
+
+
+def lists_of(a, dense=()):
+    """What a product over a may be given: for each tile of rows, the k that count."""
+    tiles = [a[i : i + ROWS] for i in range(0, len(a), ROWS)]
+    lists = np.full((len(tiles), a.shape[1] + 2), BEYOND, np.int32)
+    for i, tile in enumerate(tiles):
+        counted = np.flatnonzero((tile != 0).any(axis=0))
+        lists[i, 0] = DENSE if i in dense else counted.size
+        lists[i, 1 : 1 + counted.size] = counted
+    return lists
+
+
+def sparse(m, k, density, pattern, dtype, rng):
+    """A matrix most of whose elements may be zero."""
+    a = rng.normal(size=(m, k)) * (rng.random((m, k)) < density)
+    if pattern == "one-hot":
+        a = np.zeros((m, k))
+        a[np.arange(m), rng.integers(0, k, m)] = 1.0
+    elif pattern == "zero rows":
+        a[rng.random(m) < 0.5] = 0.0
+    elif pattern == "zero columns":
+        a[:, rng.random(k) < 0.5] = 0.0
+    elif pattern == "negative zeros":
+        a[a == 0.0] = -0.0
+    elif pattern == "dense":
+        a = rng.normal(size=(m, k))
+    return a.astype(dtype)
+
+
+PATTERNS = ["random", "one-hot", "zero rows", "zero columns", "negative zeros", "dense"]
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    m=st.integers(1, 30),
+    k=st.integers(1, 400),
+    n=st.integers(1, 150),
+    density=st.floats(0, 1),
+    pattern=st.sampled_from(PATTERNS),
+    dtype=st.sampled_from(DTYPES),
+    transposed=st.booleans(),
+    seed=st.integers(0, 2**31),
+    data=st.data(),
+)
+def test_leaving_zeros_out_gives_the_bits_of_the_whole_product(
+    m, k, n, density, pattern, dtype, transposed, seed, data
+):
+    rng = np.random.default_rng(seed)
+    _, b, start = operands(m, k, n, dtype, seed)
+    b[rng.random(k) < 0.1] = -0.0
+    start[rng.random(start.size) < 0.3] = -0.0
+    a = sparse(m, k, density, pattern, dtype, rng)
+    expected = product(a, b, start, n)
+    dense = data.draw(st.sets(st.integers(0, (m - 1) // ROWS)))
+    lists = lists_of(a, dense)
+    assert same_bits(product(a, b, start, n, transposed=transposed, lists=lists), expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    m=st.integers(1, 20),
+    k=st.integers(1, 100),
+    n=st.integers(1, 150),
+    density=st.floats(0, 1),
+    dtype=st.sampled_from(DTYPES),
+    seed=st.integers(0, 2**31),
+)
+def test_values_that_lie_packed_as_their_list_give_the_same_bits(m, k, n, density, dtype, seed):
+    rng = np.random.default_rng(seed)
+    _, b, start = operands(m, k, n, dtype, seed)
+    a = sparse(m, k, density, "random", dtype, rng)
+    lists = lists_of(a)
+    packed = np.full((m, k + 1), np.nan, dtype)
+    for i in range(m):
+        count = lists[i // ROWS, 0]
+        packed[i, :count] = a[i, lists[i // ROWS, 1 : 1 + count]]
+    expected = product(a, b, start, n)
+    assert same_bits(product(a, b, start, n, lists=lists, packed=packed), expected)
+
+
+def test_a_list_may_name_columns_that_are_zero():
+    rng = np.random.default_rng(0)
+    _, b, start = operands(7, 40, 33, np.float32)
+    a = sparse(7, 40, 0.2, "random", np.float32, rng)
+    lists = np.tile(np.array([40, *range(40), BEYOND], np.int32), (2, 1))
+    assert same_bits(product(a, b, start, 33, lists=lists), product(a, b, start, 33))
+
+
+# ---- what makes the lists ------------------------------------------------------------------------
+
+
+def compiled(*kinds):
+    """Compile a function of pointers and counts that Python calls with arrays and ints."""
+
+    def decorate(function):
+        callback = numba.cfunc(types.void(*kinds))(function)
+
+        def call(*arguments):
+            callback.ctypes(
+                *(
+                    a.ctypes.data_as(kind) if isinstance(a, np.ndarray) else a
+                    for a, kind in zip(arguments, callback.ctypes.argtypes, strict=True)
+                )
+            )
+
+        return call
+
+    return decorate
+
+
+def each_precision(make):
+    return {np.dtype(d): make(types.CPointer(numba.from_dtype(np.dtype(d)))) for d in DTYPES}
+
+
+INDICES, NUMBERS, N = types.CPointer(types.int32), types.CPointer(types.int64), types.intp
+
+
+def _columns(real):
+    @compiled(real, N, N, N, INDICES, INDICES)
+    def run(x, ld, rows, columns, out, count):
+        carray(count, (1,))[0] = simd.nonzero_columns(x, ld, rows, columns, out)
+
+    return run
+
+
+def _rows(real):
+    @compiled(real, N, N, N, INDICES, INDICES)
+    def run(x, ld, rows, columns, out, count):
+        carray(count, (1,))[0] = simd.nonzero_rows(x, ld, rows, columns, out)
+
+    return run
+
+
+def _finite(real):
+    @compiled(real, N, INDICES)
+    def run(values, elements, out):
+        carray(out, (1,))[0] = 1 if simd.all_finite(values, elements) else 0
+
+    return run
+
+
+def _transpose(real):
+    @compiled(real, N, real, N)
+    def run(target, ldt, origin, lds):
+        simd.transpose_block(target, ldt, origin, lds)
+
+    return run
+
+
+COLUMNS, NONZERO_ROWS, FINITE, TRANSPOSE = map(
+    each_precision, (_columns, _rows, _finite, _transpose)
+)
+
+
+def values(dtype):
+    """What an input may hold: zeros mostly."""
+    info = np.finfo(dtype)
+    return np.array(
+        [0, 0, 0, 0, 0, 0, 0, 0, 1, -1, info.smallest_subnormal, np.nan, np.inf, -np.inf], dtype
+    )
+
+
+@settings(deadline=None)
+@given(
+    rows=st.integers(1, 20),
+    columns=st.integers(1, 200),
+    dtype=st.sampled_from(DTYPES),
+    seed=st.integers(0, 2**31),
+)
+def test_columns_are_listed_in_which_some_row_is_not_zero(rows, columns, dtype, seed):
+    rng = np.random.default_rng(seed)
+    ld = -(-columns // 16) * 16 + 16
+    x = np.zeros((rows, ld), dtype)
+    x[:, :columns] = rng.choice(values(dtype), (rows, columns))
+    x[:, rng.random(ld) < rng.random()] = 0.0
+    out = np.full(columns + lanes(dtype) + 1, -5, np.int32)
+    count = np.zeros(1, np.int32)
+    COLUMNS[x.dtype](x, ld, rows, columns, out, count)
+    assert out[: count[0]].tolist() == np.flatnonzero((x != 0).any(axis=0)).tolist()
+    assert out[-1] == -5
+
+
+@settings(deadline=None)
+@given(
+    rows=st.integers(1, 200),
+    columns=st.integers(1, ROWS),
+    dtype=st.sampled_from(DTYPES),
+    seed=st.integers(0, 2**31),
+)
+def test_rows_are_listed_in_which_some_column_is_not_zero(rows, columns, dtype, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.choice(values(dtype), (rows, 24))
+    x[rng.random(rows) < rng.random()] = 0.0
+    out = np.full(rows + 1, -5, np.int32)
+    count = np.zeros(1, np.int32)
+    NONZERO_ROWS[x.dtype](x, 24, rows, columns, out, count)
+    assert out[: count[0]].tolist() == np.flatnonzero((x[:, :columns] != 0).any(axis=1)).tolist()
+    assert out[-1] == -5
+
+
+def test_negative_zero_counts_in_a_list():
+    x = np.full((1, 16), -0.0, np.float32)
+    out, count = np.zeros(32, np.int32), np.zeros(1, np.int32)
+    COLUMNS[x.dtype](x, 16, 1, 16, out, count)
+    assert count[0] == 16
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [0, 16, 48, 1024])
+def test_every_element_that_is_not_finite_is_found(size, dtype):
+    info = np.finfo(dtype)
+    extremes = np.array([0, -0.0, 1, info.max, info.min, info.smallest_subnormal], dtype)
+    x = np.random.default_rng(0).choice(extremes, size)
+    found = np.zeros(1, np.int32)
+    FINITE[x.dtype](x, size, found)
+    assert found[0] == 1
+    for place, poison in itertools.product(range(size), (np.nan, -np.nan, np.inf, -np.inf)):
+        kept, x[place] = x[place], poison
+        FINITE[x.dtype](x, size, found)
+        assert found[0] == 0
+        x[place] = kept
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_block_is_transposed_and_nothing_else_is_written(dtype):
+    width = lanes(dtype)
+    origin = np.random.default_rng(0).normal(size=(width, width + 3)).astype(dtype)
+    target = np.full((width + 1, width + 5), -7.0, dtype)
+    TRANSPOSE[origin.dtype](target, width + 5, origin, width + 3)
+    assert (target[:width, :width] == origin[:, :width].T).all()
+    target[:width, :width] = -7.0
+    assert (target == -7.0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_forward_pass_lists_the_columns_of_each_tile(threads, dtype):
+    """Zeros are skipped in fact: equal results alone would not tell."""
+    if threads > numba.config.NUMBA_NUM_THREADS:
+        pytest.skip("one thread here")
+    batch, features = 8 * ROWS + 5, 100
+    rng = np.random.default_rng(0)
+    x = sparse(batch, features, 0.02, "random", dtype, rng)
+    x[:ROWS] = 1.0
+    plan = nn.Sequential(nn.Linear(features, 8, dtype=dtype)).plan()
+    space = plan.workspace(batch, True, threads)
+    stride = list_stride(features)
+    lists = np.full((batch + ROWS * threads) * stride + 24, BEYOND, np.int32)
+    space.frame.point(t.LISTS, lists)
+    space.frame.read(source(x, np.dtype(dtype)))
+    space.run(drivers.forward, 0, batch, threads)
+    for thread in range(threads):
+        i0, i1 = batch * thread // threads, batch * (thread + 1) // threads
+        for i in range(i0, i1, ROWS):
+            listed = lists[(i + ROWS * thread) * stride :]
+            if i == 0:
+                assert listed[0] == DENSE
+                continue
+            expected = np.flatnonzero(x[i : min(i + ROWS, i1)].any(axis=0))
+            assert listed[0] == expected.size < features
+            assert (listed[1 : 1 + expected.size] == expected).all()
+
+
+# ---- shares of the work --------------------------------------------------------------------------
+
+
+@compiled(NUMBERS, INDICES, N, NUMBERS, N, N)
+def shares(frame, costs, tiles, out, stages, threads):
+    words = carray(frame, (t.FRAME_SIZE,))
+    measured = carray(costs, (tiles,))
+    result = carray(out, (stages, threads, 2))
+    for s in range(stages):
+        for thread in range(threads):
+            k0, k1 = share_of_features(words, s, thread, threads, measured)
+            result[s, thread, 0], result[s, thread, 1] = k0, k1
+
+
+@settings(deadline=None)
+@given(
+    widths=st.lists(st.integers(1, 300), min_size=2, max_size=5),
+    threads=st.integers(1, 64),
+    measured=st.booleans(),
+    activation=st.booleans(),
+    data=st.data(),
+)
+def test_shares_of_all_threads_tile_the_features_of_every_stage(
+    widths, threads, measured, activation, data
+):
+    table = np.full((len(widths) - 1 + activation, t.COLUMNS), -1, np.int64)
+    linear = [s for s in range(len(table)) if not (activation and s == 1)]
+    table[:, t.LINEAR] = 0
+    for s, n, out in zip(linear, widths[:-1], widths[1:], strict=True):
+        table[s, [t.LINEAR, t.IN, t.LD]] = 1, n, -(-out // 16) * 16
+    tiles = -(-widths[0] // ROWS)
+    cost = st.integers(0, DENSE_COST)
+    costs = np.array(data.draw(st.lists(cost, min_size=tiles, max_size=tiles)), np.int32)
+    frame = np.zeros(t.FRAME_SIZE, np.int64)
+    frame[t.STAGES], frame[t.N_STAGES] = table.ctypes.data, len(table)
+    out = np.full((len(table), threads, 2), -1, np.int64)
+    shares(frame, costs, tiles if measured else 0, out, len(table), threads)
+
+    spent, largest = np.zeros(threads), 0
+    for s in linear:
+        n = table[s, t.IN]
+        cuts = [0, *out[s, :, 1].tolist()]
+        assert out[s, :, 0].tolist() == cuts[:-1], "each share begins where the one before ends"
+        assert cuts[-1] == n and cuts == sorted(cuts)
+        assert all(cut % ROWS == 0 or cut == n for cut in cuts)
+        a_row = np.full(n, DENSE_COST + UPDATE_COST)
+        if measured and s == 0:
+            a_row = np.repeat(costs, ROWS)[:n] + UPDATE_COST
+        a_row = a_row * table[s, t.LD]
+        spent += [a_row[k0:k1].sum() for k0, k1 in out[s]]
+        largest = max(largest, ROWS * a_row.max())
+    assert spent.max() <= spent.sum() / threads + 2 * len(linear) * largest
