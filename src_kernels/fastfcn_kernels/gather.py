@@ -8,19 +8,17 @@ from typing import Any
 
 from llvmlite import ir
 from numba import carray, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import helper, variant
 from fastfcn_kernels.elementary import like
-from fastfcn_kernels.memory import advance, int64s, reals
+from fastfcn_kernels.memory import LINE_BYTES, advance, int64s, prefetch, reals
 
 UINT8, FLOAT32, FLOAT64 = 0, 1, 2
 """Codes of the types that are read as they lie."""
 
 
-LINE_BYTES = 64
 AHEAD = 4
 """Rows before its turn that a sample is asked for from memory."""
 
@@ -46,21 +44,6 @@ def _reader(stored: Any) -> Any:
 _read_uint8 = _reader(types.uint8)
 _read_float32 = _reader(types.float32)
 _read_float64 = _reader(types.float64)
-
-
-@intrinsic
-def _prefetch(typingctx: Any, address: Any) -> Any:
-    """Ask for the cache line at an address, wherever that is; nothing happens if it is nowhere."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        arguments = [builder.inttoptr(args[0], byte), number(0), number(3), number(1)]
-        builder.call(function, arguments)
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
 
 
 def _converter(read: Any, size: int, name: str) -> Any:
@@ -128,5 +111,5 @@ def gather_rows(frame, work, first, i0, i1, target):
             # The samples come in no order that the processor could foresee.
             later = frame[t.X] + order[first + i + AHEAD] * frame[t.X_ROW_STRIDE]
             for offset in range(0, size, LINE_BYTES):
-                _prefetch(later + offset)
+                prefetch(later + offset)
         convert_row(frame, rows[i - i0], address, n, scale, shift)

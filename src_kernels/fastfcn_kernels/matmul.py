@@ -6,24 +6,19 @@ from fastfcn_kernels.compilation import helper, native
 from fastfcn_kernels.lists import DENSE
 from fastfcn_kernels.memory import advance
 from fastfcn_kernels.simd import (
-    PANEL_BYTES,
     TILE_ROWS,
     TILE_VECTORS,
-    VECTOR_BYTES,
     WIDE_VECTORS,
-    copy_vectors,
     lanes,
     listed_tile,
-    stack_room,
     tile,
 )
 
-PACKING_ROWS = 4 * TILE_ROWS
-"""Rows from which on packing a panel of b costs less than it brings."""
-
-
-PANEL_ROWS = PANEL_BYTES // VECTOR_BYTES // TILE_VECTORS
-"""Rows of b that a packed panel of the tile's width holds."""
+DEPTH_BLOCK = 1024
+"""Steps of k after which long sums are left to the next pass: a panel of b that tall stays in the
+second-level cache, where more than twice as much would not."""
+ROW_BLOCK = 64 * TILE_ROWS
+"""Rows of a that such passes work on at once, so that they stay there too."""
 
 
 @helper
@@ -59,43 +54,37 @@ def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
     2·m·n·depth flops. One chain of fused multiply-adds an element in ascending k, so no bit depends
     on how m, n and depth are cut. Columns are the outer loop: a panel of b (depth x 4 vectors)
     comes from the second-level cache once for each tile of six rows, on AVX-512 at a third of that
-    cache's bandwidth. Where b is long, and used by enough rows to pay for it, its panels are cut
-    over depth and packed. Undefined for sizes that do not fit and for c overlapping a or b: callers
-    validate.
+    cache's bandwidth. Sums too long for that are cut over depth. Undefined for sizes that do not
+    fit and for c overlapping a or b: callers validate.
     """
     width = lanes(c)
     total = (n + width - 1) // width
-    room = stack_room(c, PANEL_BYTES)
-    packs = m >= PACKING_ROWS and depth > PANEL_ROWS
-    for k in range(0, max(depth, 1), PANEL_ROWS if packs else max(depth, 1)):
-        length = min(PANEL_ROWS, depth - k) if packs else depth
-        v = 0
-        while v < total:
-            vectors = panel_width(m, total - v)
-            j = v * width
-            b_panel, ld = advance(b, k * ldb + j), ldb
-            if packs:
-                ld = vectors * width
-                for row in range(length):
-                    copy_vectors(advance(room, row * ld), advance(b_panel, row * ldb), vectors)
-                b_panel = room
-            for i in range(0, m, TILE_ROWS):
-                c_tile = advance(c, i * ldc + j)
-                tile(
-                    min(TILE_ROWS, m - i),
-                    vectors,
-                    c_tile,
-                    ldc,
-                    advance(start, i * lds + j) if k == 0 else c_tile,
-                    lds if k == 0 else ldc,
-                    advance(a, i * rsa + k * csa),
-                    rsa,
-                    csa,
-                    b_panel,
-                    ld,
-                    length,
-                )
-            v += vectors
+    long = depth > 2 * DEPTH_BLOCK
+    block, step = (ROW_BLOCK, DEPTH_BLOCK) if long else (max(m, 1), max(depth, 1))
+    for i0 in range(0, m, block):
+        i1 = min(m, i0 + block)
+        for k in range(0, max(depth, 1), step):
+            v = 0
+            while v < total:
+                vectors = panel_width(m, total - v)
+                j = v * width
+                for i in range(i0, i1, TILE_ROWS):
+                    c_tile = advance(c, i * ldc + j)
+                    tile(
+                        min(TILE_ROWS, i1 - i),
+                        vectors,
+                        c_tile,
+                        ldc,
+                        advance(start, i * lds + j) if k == 0 else c_tile,
+                        lds if k == 0 else ldc,
+                        advance(a, i * rsa + k * csa),
+                        rsa,
+                        csa,
+                        advance(b, k * ldb + j),
+                        ldb,
+                        min(step, depth - k),
+                    )
+                v += vectors
 
 
 @native("pnpnpnnnpnnnnln")

@@ -2,8 +2,13 @@
 
 from typing import Any
 
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
+
+LINE_BYTES = 64
+"""Bytes of a cache line."""
 
 
 def _pointers_to(kind: Any) -> Any:
@@ -43,3 +48,19 @@ def advance(typingctx: Any, pointer: Any, elements: Any) -> Any:
         return builder.gep(args[0], [args[1]])
 
     return pointer(pointer, types.intp), codegen
+
+
+@intrinsic
+def prefetch(typingctx: Any, place: Any) -> Any:
+    """Ask for the cache line at a pointer or address; nothing happens where there is no memory."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        is_pointer = isinstance(place, types.CPointer)
+        at = builder.bitcast(args[0], byte) if is_pointer else builder.inttoptr(args[0], byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [at, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(place), codegen

@@ -49,10 +49,6 @@ def _tile_shape() -> tuple[int, int, int, tuple[int, ...]]:
 
 VECTOR_BYTES, TILE_ROWS, TILE_VECTORS, WIDE_VECTORS = _tile_shape()
 
-PANEL_BYTES = 65536
-"""Room for a packed panel of b, a block of k of one tile's width: a part of the second-level cache,
-and of a thread's stack, which some systems limit to half a megabyte."""
-
 
 def _fmuladd(builder: Any, kind: Any, name: str) -> Any:
     """Declare LLVM's multiply-add of ``kind``: fused wherever the target has the instruction."""
@@ -376,23 +372,6 @@ def listed_tile(
         return _emit_tiles(context, builder, c.dtype, args[:-2], args[-2:])
 
     return types.void(n, n, c, n, c, n, c, n, n, c, n, n, indices, n), codegen
-
-
-@intrinsic
-def copy_vectors(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
-    """Copy ``count`` vectors."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        size = target.dtype.bitwidth // 8
-        vector = ir.VectorType(context.get_value_type(target.dtype), VECTOR_BYTES // size)
-        to, of = (builder.bitcast(base, vector.as_pointer()) for base in args[:2])
-        with cgutils.for_range(builder, args[2]) as loop:
-            value = builder.load(builder.gep(of, [loop.index]), typ=vector)
-            value.align = size
-            builder.store(value, builder.gep(to, [loop.index])).align = size
-        return context.get_dummy_value()
-
-    return types.void(target, source, types.intp), codegen
 
 
 @intrinsic

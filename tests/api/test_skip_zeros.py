@@ -147,9 +147,7 @@ def test_a_fit_gives_the_bits_of_the_step_by_step_loop_on_sparse_data(n_threads)
         other.backward(loss.grad(other(x[rows]), y[rows]))
         sgd.step()
     assert same_state(net.state_dict(), other.state_dict())
-    assert all(
-        same_bits(a, b) for a, b in zip(velocity, sgd.state_dict()["velocity"], strict=True)
-    )
+    assert all(same_bits(a, b) for a, b in zip(velocity, sgd.state_dict()["velocity"], strict=True))
 
 
 # ---- what is not finite --------------------------------------------------------------------------

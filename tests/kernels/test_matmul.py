@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastfcn_kernels import simd
-from fastfcn_kernels.matmul import PACKING_ROWS, PANEL_ROWS
+from fastfcn_kernels.matmul import DEPTH_BLOCK, ROW_BLOCK
 from kernels.operands import (
     DTYPES,
     ROWS,
@@ -43,7 +43,7 @@ def test_columns_need_not_fill_a_vector(vectors, missing, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_no_terms_leave_the_start(dtype):
-    for m in (1, ROWS, PACKING_ROWS):
+    for m in (1, ROWS, 4 * ROWS):
         a, b, start = operands(m, 0, 40, dtype)
         assert (product(a, b, start, 40) == start[:40]).all()
 
@@ -81,24 +81,27 @@ def test_one_row_is_right_and_has_the_bits_of_narrow_tiles_at_every_width(vector
 @pytest.mark.parametrize(
     ("m", "k"),
     [
-        (PACKING_ROWS, PANEL_ROWS + 1),
-        (PACKING_ROWS + 1, 2 * PANEL_ROWS),
-        (PACKING_ROWS + ROWS - 1, 2 * PANEL_ROWS + 37),
-        (PACKING_ROWS - 1, PANEL_ROWS + 1),
-        (PACKING_ROWS, PANEL_ROWS),
+        (1, 2 * DEPTH_BLOCK + 1),
+        (ROWS + 1, 2 * DEPTH_BLOCK),
+        (ROWS - 1, 3 * DEPTH_BLOCK + 37),
+        (ROW_BLOCK + 1, 2 * DEPTH_BLOCK + 1),
     ],
 )
-def test_packing_a_long_product_changes_no_bit(m, k, vectors, dtype):
+def test_cutting_a_long_product_changes_no_bit(m, k, vectors, dtype):
     n = vectors * lanes(dtype) - 1
     a, b, start = operands(m, k, n, dtype)
     got = product(a, b, start, n)
     assert within_bound(got, a, b, start)
-    assert same_bits(got, row_by_row(a, b, start, n))
+    frame = framed(m, n, dtype)
+    for first in range(0, k, 700):  # pieces that are not cut
+        piece = slice(first, first + 700)
+        into(a[:, piece], b[piece], start if first == 0 else None, n, frame)
+    assert same_bits(got, inside(frame, n))
     assert same_bits(got, product(a, b, start, n, transposed=True))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("m", "k"), [(13, 40), (PACKING_ROWS, PANEL_ROWS + 40)])
+@pytest.mark.parametrize(("m", "k"), [(13, 40), (13, 2 * DEPTH_BLOCK + 40)])
 def test_accumulating_continues_the_chain_of_sums(m, k, dtype):
     a, b, start = operands(m, k, 90, dtype)
     frame = framed(m, 90, dtype)
@@ -109,7 +112,7 @@ def test_accumulating_continues_the_chain_of_sums(m, k, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
-@pytest.mark.parametrize(("m", "k"), [(9, 20), (PACKING_ROWS, PANEL_ROWS + 20)])
+@pytest.mark.parametrize(("m", "k"), [(9, 20), (4 * ROWS, 2 * DEPTH_BLOCK + 20)])
 def test_nan_and_infinity_reach_exactly_their_row(m, k, poison, dtype):
     a, b, start = operands(m, k, 60, dtype)
     a[4, 7] = poison
@@ -118,7 +121,7 @@ def test_nan_and_infinity_reach_exactly_their_row(m, k, poison, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("m", "k"), [(1, 3), (ROWS + 1, 3), (PACKING_ROWS, PANEL_ROWS + 3)])
+@pytest.mark.parametrize(("m", "k"), [(1, 3), (ROWS + 1, 3), (4 * ROWS, 2 * DEPTH_BLOCK + 3)])
 def test_a_zero_sum_is_plus_zero(m, k, dtype):
     tiny = np.finfo(dtype).smallest_subnormal
     for left, right, begin in [
