@@ -48,7 +48,7 @@ GRADIENT_ROWS = 4 * TILE_ROWS
 """Rows of a weight gradient that are computed at once: they stay in the first-level cache."""
 LONG_BATCH = 256
 """Samples above which more rows of a weight gradient are computed at once."""
-LONG_GRADIENT_ROWS = 32 * TILE_ROWS
+LONG_GRADIENT_ROWS = 16 * TILE_ROWS
 """Those rows: a long delta passes through the cache less often."""
 
 

@@ -17,8 +17,8 @@ from fastfcn_kernels.simd import (
 DEPTH_BLOCK = 1024
 """Steps of k after which long sums are left to the next pass: a panel of b that tall stays in the
 second-level cache, where more than twice as much would not."""
-ROW_BLOCK = 64 * TILE_ROWS
-"""Rows of a that such passes work on at once, so that they stay there too."""
+BLOCK_ELEMENTS = 262_144
+"""Elements of a that a pass works on at once: its rows stay in the second-level cache as well."""
 
 
 @helper
@@ -59,8 +59,8 @@ def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
     """
     width = lanes(c)
     total = (n + width - 1) // width
-    long = depth > 2 * DEPTH_BLOCK
-    block, step = (ROW_BLOCK, DEPTH_BLOCK) if long else (max(m, 1), max(depth, 1))
+    step = DEPTH_BLOCK if depth > 2 * DEPTH_BLOCK else max(depth, 1)
+    block = max(4, BLOCK_ELEMENTS // step // TILE_ROWS) * TILE_ROWS
     for i0 in range(0, m, block):
         i1 = min(m, i0 + block)
         for k in range(0, max(depth, 1), step):

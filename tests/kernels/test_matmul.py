@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastfcn_kernels import simd
-from fastfcn_kernels.matmul import DEPTH_BLOCK, ROW_BLOCK
+from fastfcn_kernels.matmul import BLOCK_ELEMENTS, DEPTH_BLOCK
 from kernels.operands import (
     DTYPES,
     ROWS,
@@ -84,7 +84,7 @@ def test_one_row_is_right_and_has_the_bits_of_narrow_tiles_at_every_width(vector
         (1, 2 * DEPTH_BLOCK + 1),
         (ROWS + 1, 2 * DEPTH_BLOCK),
         (ROWS - 1, 3 * DEPTH_BLOCK + 37),
-        (ROW_BLOCK + 1, 2 * DEPTH_BLOCK + 1),
+        (BLOCK_ELEMENTS // DEPTH_BLOCK + 1, 2 * DEPTH_BLOCK + 1),
     ],
 )
 def test_cutting_a_long_product_changes_no_bit(m, k, vectors, dtype):
