@@ -115,16 +115,14 @@ class Trainer:
             space.frame.train(space.address, first, stop, self._batch, count)
         self._plan.buffer.changed()
 
-    def compile(self, report: Progress, validates: bool) -> float:
-        """Compile or load the kernels, so that training itself does not; return the seconds."""
-        if not drivers.learn.precisions:
-            report.say("loading or compiling the kernels (seconds; kept on disk afterwards)")
-        started = time.perf_counter()
+    def compile(self, validates: bool) -> None:
+        """Compile or load the kernels, so that training itself does not."""
         self._train(np.arange(0), 0, 0, self._n_threads)
+        if self._pace.free:  # may go on with one thread
+            self._train(np.arange(0), 0, 0, 1)
         if validates:
             blank = np.zeros((1, self._plan.stages[0].in_features), np.uint8)
             self._plan.predict(source(blank, self._plan.dtype), 1)
-        return time.perf_counter() - started
 
     def run_epoch(self, order: Array, report: Progress) -> float:
         """Train on every sample once; return the seconds that took."""
@@ -176,7 +174,7 @@ class _Pace:
     LONGEST = 64
 
     def __init__(self, free: bool) -> None:
-        self._free = free
+        self.free = free
         self._serial_rate = 0.0
         self._left = 1 if free else 0
         self._patience = 1
@@ -187,7 +185,7 @@ class _Pace:
 
     def record(self, alone: bool, rate: float) -> None:
         """Take note of how many samples a second the slice made."""
-        if not self._free:
+        if not self.free:
             return
         if alone:
             self._serial_rate = rate

@@ -1,8 +1,4 @@
-"""Compile every kernel ahead of its first use: by using each one, on a few numbers.
-
-What compiles a kernel is its precision, and the types of a parallel one's arguments. Going through
-what users call gives exactly the types that they will give.
-"""
+"""Compile every kernel ahead of its first use."""
 
 import tempfile
 import time
@@ -12,32 +8,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import types
 
-from fastfcn.losses import CrossEntropyLoss
-from fastfcn.nn import Linear, ReLU, Sequential
-from fastfcn.optim import SGD
-from fastfcn.training import fit, predict
 from fastfcn.validation import as_float_dtype
 from fastfcn_kernels import drivers
-from fastfcn_kernels.activations import REGISTRY
-from fastfcn_kernels.compilation import cache_root, sources_hash
+from fastfcn_kernels.compilation import Native, cache_root, natives, sources_hash
 
 _ROOM = 16 << 20
 """Bytes that the folder must take: several times what all kernels need."""
 
 
 class Step(NamedTuple):
-    """Something that users do and that needs compiled kernels."""
+    """The kernels of one module, for one precision."""
 
     name: str
     dtype: str
-    use: Callable[[], object]
+    compile: Callable[[], object]
 
     def run(self) -> "Outcome":
-        """Do it once, which compiles or loads what it needs."""
+        """Compile or load them."""
         before, started = cache_size(), time.perf_counter()
-        self.use()
+        self.compile()
         return Outcome(time.perf_counter() - started, cache_size() > before)
 
 
@@ -101,42 +91,22 @@ def warmup(dtype: npt.DTypeLike | None = None) -> Warmup:
 
 
 def steps(dtype: npt.DTypeLike | None = None) -> list[Step]:
-    """Return what to do to have every kernel compiled, in the order in which to do it."""
+    """Return what to do to have every kernel compiled, in order."""
     if dtype is None:
-        # The last step of one precision has done that of the other.
+        # The parallel regions are the same for both.
         return [*steps(np.float32)[:-1], *steps(np.float64)]
     kind = as_float_dtype(dtype)
-    net = Sequential(Linear(2, 2, dtype=kind), ReLU(), Linear(2, 2, dtype=kind))
-    criterion, optimizer = CrossEntropyLoss(), SGD(net.parameters())
-    x, y = np.ones((2, 2), kind), np.array([0, 1])
-    delta = np.zeros((2, 2), kind)
-    uses: dict[str, Callable[[], object]] = {
-        "activations": lambda: _load_activations(kind),
-        "forward pass": lambda: net(x),
-        "loss and its gradient": lambda: criterion.grad(delta, y),
-        "backward pass": lambda: net.backward(delta),
-        "update of the parameters": optimizer.step,
-        "whole epochs (fit)": lambda: fit(net, x, y, loss=criterion, optimizer=optimizer,
-                                          batch_size=1, seed=0, n_threads=1),
-        "prediction (predict)": lambda: predict(net, x, n_threads=1),
-        "several threads": _load_parallel_regions,
-    }  # fmt: skip
-    return [Step(name, kind.name, use) for name, use in uses.items()]
+    groups: dict[str, list[Native]] = {}
+    for kernel in natives:
+        groups.setdefault(kernel.module, []).append(kernel)
+    return [
+        *[Step(name, kind.name, _compiling(kernels, kind)) for name, kernels in groups.items()],
+        Step("parallel regions", kind.name, drivers.compile_regions),
+    ]
 
 
-def _load_activations(dtype: np.dtype[Any]) -> None:
-    for entry in REGISTRY:
-        entry.activate.address(dtype)
-        entry.derive.address(dtype)
-
-
-def _load_parallel_regions() -> None:
-    """Compile or load the parallel kernels, which serve both precisions.
-
-    By their types, all of them int64: a process that is limited to one thread runs none.
-    """
-    for kernel in (drivers.region, drivers.train):
-        kernel.compile((types.int64,) * kernel.py_func.__code__.co_argcount)
+def _compiling(kernels: list[Native], dtype: np.dtype[Any]) -> Callable[[], object]:
+    return lambda: [kernel.address(dtype) for kernel in kernels]
 
 
 def cache_folder() -> Path:

@@ -1,5 +1,6 @@
 """Training and prediction: whole epochs in compiled code."""
 
+import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ from fastfcn.plan import Array, Plan, Stage
 from fastfcn.progress import Progress
 from fastfcn.threads import check_threads
 from fastfcn.validation import as_csr, as_int, as_matrix, as_real, check_finite
+from fastfcn_kernels import drivers
 from fastfcn_kernels.activations import CODES
 from fastfcn_kernels.losses import CROSS_ENTROPY, NLL
 
@@ -128,10 +130,14 @@ def fit(
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
     history = History(seed=as_int(seed, "seed", 0))
     _check_chain(net, data.source)
-    trainer = Trainer(net, plan, data, loss, optimizer, batch_size, n_threads, skip_zeros)
 
     with Progress(epochs, n, progress) as report:
-        history.compile_seconds = trainer.compile(report, validation is not None)
+        started = time.perf_counter()
+        if not drivers.learn.precisions:
+            report.say("loading or compiling the kernels (seconds; kept on disk afterwards)")
+        trainer = Trainer(net, plan, data, loss, optimizer, batch_size, n_threads, skip_zeros)
+        trainer.compile(validation is not None)
+        history.compile_seconds = time.perf_counter() - started
         for epoch in range(1, epochs + 1):
             order = batch_order(history.seed, epoch, n, shuffle)
             seconds = trainer.run_epoch(order, report)

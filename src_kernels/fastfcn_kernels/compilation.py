@@ -175,6 +175,11 @@ class Native:
         return self._function.__name__
 
     @property
+    def module(self) -> str:
+        """The module it is defined in, without the package."""
+        return self._function.__module__.rpartition(".")[2]
+
+    @property
     def precisions(self) -> list[np.dtype[Any]]:
         """Precisions that this process holds compiled."""
         return list(self._compiled)

@@ -6,7 +6,7 @@ number of threads. With one thread no parallel region is entered, which is how c
 where a threading layer could not take them (a forked child, concurrent callers).
 """
 
-from numba import carray, prange
+from numba import carray, prange, types
 
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import call, helper, native, parallel
@@ -385,3 +385,9 @@ def train(learn_at, update_at, frame_at, work, first, stop, batch, n_threads):
             call(learn_at, (frame_at, work, thread, n_threads, row, count))
         for thread in prange(n_threads):
             call(update_at, (frame_at, work, thread, n_threads, row, count))
+
+
+def compile_regions() -> None:
+    """Compile or load the parallel kernels, which take nothing but counts and addresses."""
+    region.compile((types.int64,) * 6)
+    train.compile((types.int64,) * 8)
