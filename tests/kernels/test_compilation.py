@@ -44,7 +44,9 @@ def test_a_second_process_loads_what_the_first_compiled(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb?")} == files
 
 
-@pytest.mark.parametrize("use", [LOSS, FIT], ids=["one kernel", "a fit"])
+@pytest.mark.parametrize(
+    "use", [LOSS, pytest.param(FIT, marks=pytest.mark.slow)], ids=["one kernel", "a fit"]
+)
 @pytest.mark.parametrize("cache", ["/proc/no-such-folder", os.devnull])
 def test_an_unusable_folder_costs_a_compilation_and_no_more(cache, use):
     done = run(use, cache)
@@ -52,6 +54,7 @@ def test_an_unusable_folder_costs_a_compilation_and_no_more(cache, use):
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="folders have no mode there")
 def test_a_home_that_cannot_be_written_costs_a_compilation_and_no_more(tmp_path):
     home = tmp_path / "home"
@@ -68,6 +71,7 @@ def test_a_home_that_cannot_be_written_costs_a_compilation_and_no_more(tmp_path)
     assert not list(home.rglob("*.nb?"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["nbi", "nbc", "nb?"])
 def test_damaged_files_are_compiled_again(suffix, tmp_path):
     run(FIT, tmp_path)
@@ -83,6 +87,7 @@ def test_damaged_files_are_compiled_again(suffix, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb?")} == files
 
 
+@pytest.mark.slow
 def test_processes_may_compile_at_once(tmp_path):
     environment = os.environ | {"FASTFCN_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", FIT]
@@ -93,6 +98,7 @@ def test_processes_may_compile_at_once(tmp_path):
     assert [process.communicate()[0] for process in started] == ["1.0\n"] * 3
 
 
+@pytest.mark.slow
 def test_a_folder_wiped_under_a_running_process_is_made_again(tmp_path):
     wipe = f"import shutil; shutil.rmtree({str(tmp_path)!r}, ignore_errors=True)"
     assert run(f"{LOSS}; {wipe}; {FIT}; {LOSS}", tmp_path).stdout == "1.0\n" * 3
@@ -100,6 +106,7 @@ def test_a_folder_wiped_under_a_running_process_is_made_again(tmp_path):
     assert {"drivers.learn", "drivers.update", "matmul.matmul"} <= kept
 
 
+@pytest.mark.slow
 def test_editing_a_helper_recompiles_the_kernels_that_are_built_on_it(tmp_path):
     """Numba looks at a function's own file; e^x is in another one than the sigmoid's kernel."""
     package = tmp_path / "fastfcn_kernels"
@@ -129,6 +136,7 @@ def test_editing_a_helper_recompiles_the_kernels_that_are_built_on_it(tmp_path):
     assert value() == (0.5, 2)
 
 
+@pytest.mark.slow
 def test_kernels_compiled_by_different_processes_do_not_mix(tmp_path):
     """Kernels that are loaded into one process from the caches of several keep apart."""
     uses = {

@@ -20,6 +20,7 @@ NETWORKS = [
     ((16, 15, 64, 5), ["Sigmoid", "Tanh", "Softmax"]),
     ((65, 33, 1), ["GELU", "Softplus"]),
     ((3, 67, 66, 2), ["SiLU", "ELU", "LeakyReLU"]),
+    ((21, 512, 39), ["Tanh", "Identity"]),
 ]
 
 
