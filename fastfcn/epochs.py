@@ -162,7 +162,7 @@ class _Pace:
 
     Threads that share their cores with other programs wait at every barrier for the one that was
     put aside, which can cost more than tenfold. As results do not depend on the number of threads,
-    a fit may change it from slice to slice: it begins with a short slice on one thread, and falls
+    a fit may change it from slice to slice: it begins with two short slices on one thread, and falls
     back to one, for longer each time, while several are slower than that.
 
     Parameters
@@ -176,7 +176,7 @@ class _Pace:
     def __init__(self, free: bool) -> None:
         self.free = free
         self._serial_rate = 0.0
-        self._left = 1 if free else 0
+        self._left = 2 if free else 0  # the first is slow: nothing is in cache yet
         self._patience = 1
 
     def alone(self) -> bool:

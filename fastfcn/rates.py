@@ -54,37 +54,45 @@ class KernelRate(NamedTuple):
         return self.flops / self.seconds / roof.at(self.intensity)
 
 
+class Setting(NamedTuple):
+    """How an epoch is trained."""
+
+    threads: int
+    skip_zeros: bool
+
+
 def epochs(
     x: Array, y: Array, scale: float, thread_counts: Sequence[int], seconds: float
-) -> dict[int, list[float]]:
-    """Return the seconds of epochs of :data:`MNIST_NETWORK`, for each number of threads.
+) -> dict[Setting, list[float]]:
+    """Return the seconds of epochs of :data:`MNIST_NETWORK`, for each setting.
 
     Parameters
     ----------
     x, y, scale
         Images, labels and scale, as :func:`fastfcn.fit` takes them.
     thread_counts : sequence of int
-        The numbers of threads; they take turns, epoch by epoch.
+        The numbers of threads; settings take turns, epoch by epoch.
     seconds : float
         How long to measure; three epochs each at least. A first one is not counted.
     """
     net = MNIST_NETWORK.build(np.random.default_rng(0))
     criterion = CrossEntropyLoss()
     optimizer = SGD(net.parameters(), lr=0.02, momentum=0.9)
-    taken: dict[int, list[float]] = {count: [] for count in thread_counts}
+    settings = [Setting(count, skip) for skip in (False, True) for count in thread_counts]
+    taken: dict[Setting, list[float]] = {setting: [] for setting in settings}
 
-    def epoch(count: int) -> float:
+    def epoch(setting: Setting) -> float:
         history = fit(
             net, x, y, loss=criterion, optimizer=optimizer, batch_size=BATCH, seed=0, scale=scale,
-            n_threads=count,
+            n_threads=setting.threads, skip_zeros=setting.skip_zeros,
         )  # fmt: skip
         return history.seconds[0]
 
-    epoch(max(thread_counts))
+    epoch(settings[-1])
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(taken[thread_counts[-1]]) < 3:
-        for count, own in taken.items():
-            own.append(epoch(count))
+    while time.perf_counter() < end or len(taken[settings[-1]]) < 3:
+        for setting, own in taken.items():
+            own.append(epoch(setting))
     return taken
 
 

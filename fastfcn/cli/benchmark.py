@@ -15,7 +15,7 @@ from fastfcn.cli.options import Finite, check_threads, threads_option
 
 if TYPE_CHECKING:
     from fastfcn.datasets import Dataset
-    from fastfcn.rates import KernelRate
+    from fastfcn.rates import KernelRate, Setting
     from fastfcn.roofline import Bandwidth, Roof
 
 _QUICK = 4.0
@@ -32,7 +32,7 @@ class _Measured(NamedTuple):
     peaks: dict[int, list[float]]
     """One before, one between and one after the other measurements."""
     bandwidths: dict[int, "Bandwidth"]
-    epochs: dict[int, list[float]]
+    epochs: "dict[Setting, list[float]]"
     kernels: list["KernelRate"]
 
     @property
@@ -164,30 +164,28 @@ def _roofs(measured: _Measured) -> str:
 
 
 def _epochs(measured: _Measured) -> str:
-    from fastfcn.rates import BATCH, MNIST_NETWORK
+    from fastfcn.rates import BATCH, MNIST_NETWORK, Setting
 
     work = _work(measured)
-    medians = {n: median(times) for n, times in measured.epochs.items()}
     limits = {n: work / measured.roof(n).peak for n in measured.threads}
-    rates = {n: work / seconds for n, seconds in medians.items()}
-    shares = [f"{limits[n] / medians[n]:.0%}" for n in measured.threads]
-    multiples = [f"{medians[n] / limits[n]:.2f} x" for n in measured.threads]
     sizes = "-".join(map(str, MNIST_NETWORK.sizes))
-    number = len(measured.epochs[1])
-    return "\n".join(
-        [
-            f"One epoch of {sizes} in batches of {BATCH}",
-            f"on {measured.samples:,} {_images(measured)}",
-            _row("", map(_threads, measured.threads)),
-            _row("  median epoch", _numbers(medians, 1, 3), f"s, of {number} each"),
-            _row("  images", _numbers({n: measured.samples / s for n, s in medians.items()}, 1, 0),
-                 "a second"),
-            _row("  matrix products", _numbers(rates, 1e9, 1), "GFLOP/s"),
-            _row("  share of PEAK", shares),
-            _row("  LIMIT", _numbers(limits, 1, 3), f"s, {work / 1e9:.1f} GFLOP / PEAK"),
-            _row("  the epoch takes", multiples, "the LIMIT"),
+    number = len(next(iter(measured.epochs.values())))
+    lines = [
+        f"One epoch of {sizes} in batches of {BATCH}, median of {number}",
+        f"on {measured.samples:,} {_images(measured)}",
+        _row("", map(_threads, measured.threads)),
+        _row("  LIMIT", _numbers(limits, 1, 3), f"s, {work / 1e9:.1f} GFLOP / PEAK"),
+    ]
+    for skips, name in ((False, "every product"), (True, "zeros left out")):
+        medians = {n: median(measured.epochs[Setting(n, skips)]) for n in measured.threads}
+        multiples = [f"{medians[n] / limits[n]:.2f} x" for n in measured.threads]
+        images = {n: measured.samples / seconds for n, seconds in medians.items()}
+        lines += [
+            _row(f"  {name}", _numbers(medians, 1, 3), "s"),
+            _row("", multiples, "the LIMIT"),
+            _row("", _numbers(images, 1, 0), "images a second"),
         ]
-    )  # fmt: skip
+    return "\n".join(lines)
 
 
 def _kernels(measured: _Measured) -> str:
@@ -215,7 +213,8 @@ def _kernels(measured: _Measured) -> str:
 
 def _notes(measured: _Measured) -> str:
     notes = (
-        "Times are medians; limits are the best seen. share: of the limit that bounds\n"
+        "Times are medians; limits are the best seen. LIMIT is the time of all products:\n"
+        "leaving those with zeros out can take less. share: of the limit that bounds\n"
         "the kernel, PEAK or the memory's bandwidth, by its FLOP a byte."
     )
     spread = max(1 - min(values) / max(values) for values in measured.peaks.values())
@@ -255,15 +254,14 @@ def _as_json(measured: _Measured) -> dict[str, Any]:
         ],
         "epochs": [
             {
-                "threads": n,
+                **setting._asdict(),
                 "seconds": times,
                 "median_seconds": median(times),
                 "flops": work,
-                "share_of_peak": work / roofs[n].peak / median(times),
-                "limit_seconds": work / roofs[n].peak,
-                "multiple_of_limit": median(times) * roofs[n].peak / work,
+                "limit_seconds": work / roofs[setting.threads].peak,
+                "multiple_of_limit": median(times) * roofs[setting.threads].peak / work,
             }
-            for n, times in measured.epochs.items()
+            for setting, times in measured.epochs.items()
         ],
         "kernels": [
             {

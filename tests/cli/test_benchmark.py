@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 
 from fastfcn import cli, datasets
 from fastfcn.cli import benchmark
-from fastfcn.rates import KernelRate
+from fastfcn.rates import KernelRate, Setting
 from fastfcn.roofline import Bandwidth
 
 MEASURED = benchmark._Measured(
@@ -16,7 +16,12 @@ MEASURED = benchmark._Measured(
     samples=60_000,
     peaks={1: [250e9, 248e9, 249e9], 2: [490e9, 500e9, 495e9]},
     bandwidths={1: Bandwidth(20e9, 18e9), 2: Bandwidth(30e9, 40e9)},
-    epochs={1: [0.4, 0.3, 9.0], 2: [0.2, 5.0, 0.15]},
+    epochs={
+        Setting(1, False): [0.4, 0.3, 9.0],
+        Setting(2, False): [0.2, 5.0, 0.15],
+        Setting(1, True): [0.3, 0.2, 9.0],
+        Setting(2, True): [0.1, 5.0, 0.05],
+    },
     kernels=[
         KernelRate("forward", "4096 wide", 0.01, 4e9, 7e7),
         KernelRate("update", "16.8 M params", 0.01, 1e8, 3.2e8),
@@ -56,11 +61,12 @@ def test_tables_fit_80_columns(measured: object) -> None:
 def test_shares_are_of_the_best_peak_and_the_median_epoch(measured: object) -> None:
     text = run().output
     assert line(text, "PEAK,").split()[-3:] == ["250.0", "500.0", "GFLOP/s"]
-    assert line(text, "median epoch").split()[2:4] == ["0.400", "0.200"]
-    assert line(text, "LIMIT").split()[1:3] == ["0.242", "0.121"]
+    assert line(text, "LIMIT  ").split()[1:3] == ["0.242", "0.121"]
     assert "60.4 GFLOP / PEAK" in text
-    assert line(text, "share of PEAK").split()[-2:] == ["60%", "60%"]
-    assert line(text, "the epoch takes").split()[3:7] == ["1.65", "x", "1.65", "x"]
+    assert line(text, "every product").split()[2:4] == ["0.400", "0.200"]
+    assert line(text, "zeros left out").split()[3:5] == ["0.300", "0.100"]
+    multiples = [line.split()[:4] for line in text.splitlines() if line.endswith("the LIMIT")]
+    assert multiples == [["1.65", "x", "1.65", "x"], ["1.24", "x", "0.83", "x"]]
 
 
 def test_each_kernel_is_held_against_the_roof_that_bounds_it(measured: object) -> None:
@@ -73,7 +79,9 @@ def test_json_says_the_same(measured: object) -> None:
     given = json.loads(run("--json").stdout)
     assert [limit["peak_flops"] for limit in given["limits"]] == [250e9, 500e9]
     for epoch in given["epochs"]:
-        assert epoch["share_of_peak"] * epoch["multiple_of_limit"] == pytest.approx(1.0)
+        expected = epoch["median_seconds"] / epoch["limit_seconds"]
+        assert epoch["multiple_of_limit"] == pytest.approx(expected)
+    assert [epoch["skip_zeros"] for epoch in given["epochs"]] == [False, False, True, True]
     assert [kernel["bound"] for kernel in given["kernels"]] == ["compute", "memory"]
     assert given["data"]["name"] == "MNIST"
 
@@ -113,5 +121,5 @@ def test_without_mnist_it_measures_on_synthetic_images_and_says_so(
     result = run("--threads", "1", "--seconds", "0.5")
     assert result.exit_code == 0
     assert "60,000 synthetic images (81% of the pixels zero); MNIST was not found" in result.output
-    for name in ("PEAK,", "memory, read", "median epoch", "loss", "update"):
+    for name in ("PEAK,", "memory, read", "zeros left out", "loss", "update"):
         assert line(result.output, name)
