@@ -162,8 +162,8 @@ class _Pace:
 
     Threads that share their cores with other programs wait at every barrier for the one that was
     put aside, which can cost more than tenfold. As results do not depend on the number of threads,
-    a fit may change it from slice to slice: it begins with two short slices on one thread, and falls
-    back to one, for longer each time, while several are slower than that.
+    a fit may change it from slice to slice: it begins with two short slices on one thread, and
+    falls back to one, for longer each time, while several are slower than that.
 
     Parameters
     ----------

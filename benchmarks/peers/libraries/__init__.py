@@ -69,6 +69,12 @@ PEERS = {
         ("fastfcn", "numba"),
         ("train", "predict-1", "predict-10000", "tiny", "curves"),
     ),
+    "fastfcn-dense": Peer(
+        "fastfcn, every product",
+        "fastfcn_dense",
+        ("fastfcn", "numba"),
+        ("train",),
+    ),
     "fastfcn-uint8": Peer(
         "fastfcn, uint8 images",
         "fastfcn_uint8",

@@ -19,7 +19,7 @@ def network(problem: Problem) -> Any:
     return nn.Sequential(*layers[:-1])
 
 
-def fit(problem: Problem, epochs: int, lap: Lap, x: Any, scale: float) -> None:
+def fit(problem: Problem, epochs: int, lap: Lap, x: Any, scale: float, **options: Any) -> None:
     """Train on x·scale; as many threads as Numba is set to, which is fastfcn's own choice."""
     net = network(problem)
     ff.fit(
@@ -32,6 +32,7 @@ def fit(problem: Problem, epochs: int, lap: Lap, x: Any, scale: float) -> None:
         epochs=epochs,
         seed=0,
         scale=scale,
+        **options,
         callback=lambda epoch, history: lap(lambda rows: ff.predict(net, rows)),
     )
 
