@@ -19,6 +19,8 @@ from fastfcn_kernels.stages import share_of_rows
 
 ROOM = 64
 """Exponentials taken at a time, in float64 on the stack."""
+LANES = 8
+"""Their number is rounded up to whole vectors: few classes would else be all remainder."""
 ROOM_BYTES = 8 * ROOM
 
 CROSS_ENTROPY, CROSS_ENTROPY_PROBABILITIES, NLL, BCE, BCE_WITH_LOGITS, MSE = range(6)
@@ -97,20 +99,28 @@ def _cross_entropy_row(smoothing, weight, out, n, label, target, factor, delta, 
     lost = 0.0
     for j0 in range(0, n, ROOM):
         j1 = min(n, j0 + ROOM)
-        for j in range(j0, j1):
-            room[j - j0] = _shifted_exp(np.float64(out[j]), largest)
-        room[j1 - j0 :] = 0.0
+        count = j1 - j0
+        whole_lanes = (count + LANES - 1) // LANES * LANES
+        for i in range(count):
+            room[i] = out[j0 + i]
+        for i in range(count, whole_lanes):
+            room[i] = largest
+        for i in range(whole_lanes):
+            room[i] = _shifted_exp(room[i], largest)
+        for i in range(count, whole_lanes):
+            room[i] = 0.0
         if j0 <= k < j1:
             room[k - j0] = 0.0
-        for j in range(j0, j1):
-            delta[j] = room[j - j0]
-        # Summed as a tree, which vectorises and rounds little; the sums of many with compensation.
-        half = ROOM // 2
-        while half > 0:
-            for j in range(half):
-                room[j] += room[half + j]
-            half //= 2
-        term = room[0] - lost
+        for i in range(count):
+            delta[j0 + i] = room[i]
+        # Summed by lanes, then as a tree: few roundings; the sums of many with compensation.
+        for block in range(LANES, whole_lanes, LANES):
+            for i in range(LANES):
+                room[i] += room[block + i]
+        term = (
+            ((room[0] + room[4]) + (room[1] + room[5]))
+            + ((room[2] + room[6]) + (room[3] + room[7]))
+        ) - lost
         total = s + term
         lost = (total - s) - term
         s = total
