@@ -5,14 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastfcn.buffers import Array
 from fastfcn.frame import Source, source
 from fastfcn.history import Evaluation
 from fastfcn.losses import Loss, Targets
 from fastfcn.nn.containers import Module
 from fastfcn.optim import SGD
-from fastfcn.plan import Array, Plan, flops_per_row
+from fastfcn.plan import Plan
 from fastfcn.progress import Progress
 from fastfcn.threads import threads
+from fastfcn.workspace import flops_per_row
 from fastfcn_kernels import drivers
 from fastfcn_kernels import table as t
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from fastfcn.buffers import Array
 from fastfcn.frame import Frame
-from fastfcn.plan import Array
 from fastfcn.validation import as_matrix, as_real
 from fastfcn_kernels import losses as kernels
 from fastfcn_kernels import table as t

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastfcn.plan import Array
+from fastfcn.buffers import Array
 
 
 def _labels(values: Any, name: str) -> Array:

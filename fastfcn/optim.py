@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from fastfcn.buffers import Array, aligned_zeros
 from fastfcn.frame import Frame
 from fastfcn.nn.parameter import Parameter
-from fastfcn.plan import Array, aligned_zeros
 from fastfcn.threads import threads
 from fastfcn.validation import as_real
 from fastfcn_kernels import sgd

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from fastfcn.buffers import Array, aligned_zeros
 from fastfcn.losses import CrossEntropyLoss
 from fastfcn.nn import Linear
 from fastfcn.nn.init import Zeros
 from fastfcn.optim import SGD
-from fastfcn.plan import Array, aligned_zeros
 from fastfcn.roofline import Roof, times
 from fastfcn.runs import Architecture
 from fastfcn.threads import check_threads, threads

@@ -6,16 +6,18 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from fastfcn.buffers import Array
 from fastfcn.epochs import Data, Trainer, batch_order
 from fastfcn.frame import Source, is_sparse, source
 from fastfcn.history import Evaluation, History
 from fastfcn.losses import Loss
 from fastfcn.nn.containers import Module, Sequential
 from fastfcn.optim import SGD
-from fastfcn.plan import Array, Plan, Stage
+from fastfcn.plan import Plan
 from fastfcn.progress import Progress
 from fastfcn.threads import check_threads
 from fastfcn.validation import as_csr, as_int, as_matrix, as_real, check_finite
+from fastfcn.workspace import Stage
 from fastfcn_kernels import drivers
 from fastfcn_kernels.activations import CODES
 from fastfcn_kernels.losses import CROSS_ENTROPY, NLL

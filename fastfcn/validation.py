@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastfcn.plan import Array
+from fastfcn.buffers import Array
 
 _CHECKED_ROWS = 4096
 """Rows whose finiteness is tested at once: no mask of the size of the data."""

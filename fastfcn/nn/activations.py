@@ -4,9 +4,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastfcn.buffers import Array, Buffer
 from fastfcn.nn.layer import Layer
-from fastfcn.plan import Array, Buffer, Plan, Stage
+from fastfcn.plan import Plan
 from fastfcn.validation import as_real
+from fastfcn.workspace import Stage
 from fastfcn_kernels.activations import CODES
 
 

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from fastfcn.buffers import Array
 from fastfcn.nn.activations import Activation
 from fastfcn.nn.layer import Layer
 from fastfcn.nn.linear import Linear
 from fastfcn.nn.parameter import Parameter, pack
-from fastfcn.plan import Array, Plan, Stage
+from fastfcn.plan import Plan
 from fastfcn.validation import as_matrix
+from fastfcn.workspace import Stage
 
 
 class Module(Layer):

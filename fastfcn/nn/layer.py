@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from fastfcn.buffers import Array
 from fastfcn.nn.parameter import Parameter
-from fastfcn.plan import Array, Plan
+from fastfcn.plan import Plan
 from fastfcn.validation import as_matrix
 
 

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastfcn.buffers import Array
 from fastfcn.nn.init import Initialiser, KaimingUniform
 from fastfcn.nn.layer import Layer
 from fastfcn.nn.parameter import Parameter, pack
-from fastfcn.plan import Array, Plan, Stage
+from fastfcn.plan import Plan
 from fastfcn.validation import as_float_dtype, as_int, as_matrix
+from fastfcn.workspace import Stage
 
 _DEFAULT = KaimingUniform(a=math.sqrt(5.0))
 

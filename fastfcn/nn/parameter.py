@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastfcn.plan import Array, Buffer, padded
+from fastfcn.buffers import Array, Buffer, padded
 
 
 class Parameter:

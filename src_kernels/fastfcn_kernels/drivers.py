@@ -24,8 +24,9 @@ from fastfcn_kernels.lists import (
 from fastfcn_kernels.losses import normaliser
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, int32s, reals
+from fastfcn_kernels.scans import all_finite
 from fastfcn_kernels.sgd import HYPERPARAMETERS, sgd_range
-from fastfcn_kernels.simd import TILE_ROWS, all_finite, default_fp_mode, restore_fp_mode
+from fastfcn_kernels.simd import TILE_ROWS, default_fp_mode, restore_fp_mode
 from fastfcn_kernels.sparse import (
     entries_before,
     gather_sparse_rows,

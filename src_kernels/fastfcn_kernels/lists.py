@@ -15,7 +15,8 @@ from numba import carray
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import helper
 from fastfcn_kernels.memory import advance, int32s
-from fastfcn_kernels.simd import TILE_ROWS, nonzero_columns, nonzero_rows
+from fastfcn_kernels.scans import nonzero_columns, nonzero_rows
+from fastfcn_kernels.simd import TILE_ROWS
 
 DENSE = -1
 """In place of a list's length: everything counts."""

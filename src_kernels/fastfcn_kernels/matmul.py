@@ -5,14 +5,8 @@ from numba import carray
 from fastfcn_kernels.compilation import helper, native
 from fastfcn_kernels.lists import DENSE
 from fastfcn_kernels.memory import advance
-from fastfcn_kernels.simd import (
-    TILE_ROWS,
-    TILE_VECTORS,
-    WIDE_VECTORS,
-    lanes,
-    listed_tile,
-    tile,
-)
+from fastfcn_kernels.simd import TILE_ROWS, TILE_VECTORS, WIDE_VECTORS, lanes
+from fastfcn_kernels.tile import listed_tile, tile
 
 DEPTH_BLOCK = 1024
 """Steps of k after which long sums are left to the next pass: a panel of b that tall stays in the

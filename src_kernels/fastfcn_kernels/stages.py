@@ -13,7 +13,8 @@ from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.lists import DENSE_COST, row_lists
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, int64s, reals
-from fastfcn_kernels.simd import TILE_ROWS, lanes, transpose_block
+from fastfcn_kernels.scans import transpose_block
+from fastfcn_kernels.simd import TILE_ROWS, lanes
 from fastfcn_kernels.sparse import sparse_forward
 
 

@@ -11,7 +11,7 @@ from numba import carray, types
 
 from fastfcn import nn
 from fastfcn.frame import source
-from fastfcn_kernels import drivers, simd
+from fastfcn_kernels import drivers, scans
 from fastfcn_kernels import table as t
 from fastfcn_kernels.lists import DENSE, DENSE_COST, list_stride
 from fastfcn_kernels.stages import UPDATE_COST, share_of_features
@@ -140,7 +140,7 @@ INDICES, NUMBERS, N = types.CPointer(types.int32), types.CPointer(types.int64), 
 def _columns(real):
     @compiled(real, N, N, N, INDICES, INDICES)
     def run(x, ld, rows, columns, out, count):
-        carray(count, (1,))[0] = simd.nonzero_columns(x, ld, rows, columns, out)
+        carray(count, (1,))[0] = scans.nonzero_columns(x, ld, rows, columns, out)
 
     return run
 
@@ -148,7 +148,7 @@ def _columns(real):
 def _rows(real):
     @compiled(real, N, N, N, INDICES, INDICES)
     def run(x, ld, rows, columns, out, count):
-        carray(count, (1,))[0] = simd.nonzero_rows(x, ld, rows, columns, out)
+        carray(count, (1,))[0] = scans.nonzero_rows(x, ld, rows, columns, out)
 
     return run
 
@@ -156,7 +156,7 @@ def _rows(real):
 def _finite(real):
     @compiled(real, N, INDICES)
     def run(values, elements, out):
-        carray(out, (1,))[0] = 1 if simd.all_finite(values, elements) else 0
+        carray(out, (1,))[0] = 1 if scans.all_finite(values, elements) else 0
 
     return run
 
@@ -164,7 +164,7 @@ def _finite(real):
 def _transpose(real):
     @compiled(real, N, real, N)
     def run(target, ldt, origin, lds):
-        simd.transpose_block(target, ldt, origin, lds)
+        scans.transpose_block(target, ldt, origin, lds)
 
     return run
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastfcn.plan import aligned_zeros
+from fastfcn.buffers import aligned_zeros
 from fastfcn_kernels import roofline
 from fastfcn_kernels.matmul import matmul
 

@@ -14,7 +14,7 @@ import pytest
 
 import fastfcn as ff
 from fastfcn import losses, nn, optim
-from fastfcn.plan import padded
+from fastfcn.buffers import padded
 from fastfcn_kernels.simd import restore_fp_mode
 
 DEFAULT, FLUSH = 0x1F80, 0x9FC0

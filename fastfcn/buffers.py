@@ -1,0 +1,61 @@
+"""Flat, aligned memory: where parameters, their gradients and workspaces live."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fastfcn_kernels.simd import ALIGNMENT
+
+Array: TypeAlias = npt.NDArray[Any]
+
+ALIASING_BYTES = 2048
+"""Rows at a multiple of this stride share few sets of the caches, and push each other out."""
+
+
+def padded(features: int, dtype: np.dtype[Any]) -> int:
+    """Return the elements a row of ``features`` takes, padded to the kernels' alignment."""
+    size = -(-features * dtype.itemsize // ALIGNMENT) * ALIGNMENT
+    if size % ALIASING_BYTES == 0:
+        size += ALIGNMENT
+    return size // dtype.itemsize
+
+
+def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
+    """Return a flat array of zeros that begins at a multiple of the kernels' alignment."""
+    memory = np.zeros(size * dtype.itemsize + ALIGNMENT, np.uint8)
+    skip = -memory.ctypes.data % ALIGNMENT
+    return memory[skip : skip + size * dtype.itemsize].view(dtype)
+
+
+class Buffer:
+    """Values and gradients of one or more parameters, each flat and laid end to end.
+
+    Attributes
+    ----------
+    values, grads : ndarray
+        Flat.
+    moved : bool
+        Whether a parameter has left for another buffer, which makes every plan over this one stale.
+    shared : bool
+        Whether a view of the values has been handed out: they may then change at any time.
+    """
+
+    def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
+        self.values = aligned_zeros(size, dtype)
+        self.grads = aligned_zeros(size, dtype)
+        self.moved = False
+        self.shared = False
+        self._finite: bool | None = None
+
+    def changed(self) -> None:
+        """Take note that the values are, or will be, others."""
+        self._finite = None
+
+    def known_finite(self) -> bool:
+        """Tell whether all values are finite, as far as that is known without looking each time."""
+        if self.shared:
+            return False
+        if self._finite is None:
+            self._finite = bool(np.isfinite(self.values).all())
+        return self._finite

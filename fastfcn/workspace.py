@@ -1,0 +1,199 @@
+"""Workspaces: a network's stages laid out for one batch.
+
+Layers say what they compute as :class:`Stage`; a :class:`Workspace` gives every matrix its place
+and writes the table that the kernels walk.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastfcn.buffers import Array, aligned_zeros, padded
+from fastfcn.frame import Frame
+from fastfcn_kernels import activations, drivers, lists, matmul, stages
+from fastfcn_kernels import table as t
+from fastfcn_kernels.compilation import Native
+from fastfcn_kernels.simd import TILE_ROWS
+
+
+class Stage(NamedTuple):
+    """A linear map with the activation that follows it, or an activation alone."""
+
+    in_features: int
+    out_features: int
+    weight: int = -1
+    """Offset of the weight in the parameters; -1: no linear map."""
+    bias: int = -1
+    """Offset of the bias; -1: none."""
+    activation: int = activations.IDENTITY
+    alpha: float = 0.0
+    """The activation's parameter."""
+
+
+def flops_per_row(stages_: Sequence[Stage]) -> float:
+    """Return the floating-point operations of one row's forward pass."""
+    return float(
+        sum(2 * s.in_features * s.out_features for s in stages_ if s.weight >= 0)
+        + 10 * max(s.out_features for s in stages_)
+    )
+
+
+class Workspace:
+    """Room for one batch, and the frame that says where everything in it lies.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        The network.
+    values, grads : ndarray
+        Flat parameters and their gradients, where the stages' offsets point.
+    dtype : dtype
+        float32 or float64.
+    rows : int
+        Rows of the largest batch, or those of all threads' blocks together.
+    backward : bool
+        Whether to make room for deltas and transposed weights.
+    copies : int
+        Threads at most.
+    entries : int, optional
+        Stored values that ``rows`` rows of sparse data have at most; None for dense data.
+    input_gradient : bool, default True
+        Whether the backward pass may be asked for the gradient of the network's input.
+    """
+
+    def __init__(
+        self,
+        stages_: Sequence[Stage],
+        values: Array,
+        grads: Array,
+        dtype: np.dtype[Any],
+        rows: int,
+        backward: bool,
+        copies: int = 1,
+        entries: int | None = None,
+        input_gradient: bool = True,
+    ) -> None:
+        self.rows = rows
+        self.copies = copies
+        self.table = np.full((len(stages_), t.COLUMNS), -1, np.int64)
+        self.frame = frame = Frame(dtype)
+        frame.point(t.STAGES, self.table)
+        frame[t.N_STAGES] = len(stages_)
+        frame.point(t.ALPHAS, np.array([s.alpha for s in stages_], dtype))
+        frame.point(t.PARAMS, values)
+        frame.point(t.GRADS, grads)
+        frame.link(t.MATMUL, matmul.matmul)
+        frame.link(t.LISTED, matmul.listed_matmul)
+        frame.link(t.FORWARD, stages.forward_rows)
+        if backward:
+            frame.link(t.DELTAS, stages.delta_rows)
+        widths = [
+            padded(w, dtype) for w in (stages_[0].in_features, *(s.out_features for s in stages_))
+        ]
+        inputs = widths[0] if entries is None else 0
+        size = self._place(stages_, widths, inputs, backward, input_gradient)
+        if backward:
+            frame[t.SCRATCH] = size
+            long = rows > drivers.LONG_BATCH
+            most = drivers.LONG_GRADIENT_ROWS if long else drivers.GRADIENT_ROWS
+            frame[t.SCRATCH_SIZE] = most * max(widths[1:])
+            size += copies * frame[t.SCRATCH_SIZE]
+        self.buffer = aligned_zeros(size, dtype)
+        self.address = self.buffer.ctypes.data
+        self._flags = np.zeros((copies, lists.CACHE_LINE), np.int32)
+        frame.point(t.FINITE, self._flags)
+        self._skips = stages_[0].weight >= 0 and entries is None
+        self.entries = entries
+        features = stages_[0].in_features
+        frame.point(t.COSTS, np.full(2 * -(-features // TILE_ROWS), lists.DENSE_COST, np.int32))
+        if self._skips:
+            self._make_lists(features, backward)
+        elif entries is not None:
+            self._make_packed(features, entries, backward)
+
+    def _place(
+        self,
+        stages_: Sequence[Stage],
+        widths: Sequence[int],
+        inputs: int,
+        backward: bool,
+        input_gradient: bool,
+    ) -> int:
+        """Give every matrix its place; return the elements that takes."""
+        size = 0
+
+        def place(elements: int) -> int:
+            nonlocal size
+            offset, size = size, size + elements
+            return offset
+
+        rows = self.rows
+        self.frame[t.ZEROS] = place(max(widths))
+        input_at = place(rows * inputs)
+        goes_back = backward and (input_gradient or stages_[0].weight < 0)
+        input_delta = place(rows * inputs) if goes_back else -1
+        pairs = zip(self.table, stages_, widths[:-1], widths[1:], strict=True)
+        for row, stage, ld_in, ld in pairs:
+            linear = stage.weight >= 0
+            activation = activations.REGISTRY[stage.activation]
+            keeps_z = activation.needs_z or not linear
+            row[t.LINEAR] = linear
+            row[t.IN], row[t.OUT] = stage.in_features, stage.out_features
+            row[t.LD_IN], row[t.LD] = ld_in, ld
+            row[t.WEIGHT], row[t.BIAS] = stage.weight, stage.bias
+            row[t.ACTIVATION] = stage.activation
+            row[t.ACTIVATE] = activation.activate.address(self.frame.dtype)
+            row[t.INPUT] = input_at
+            row[t.Z] = place(rows * ld) if linear else input_at
+            row[t.A] = place(rows * ld) if keeps_z else row[t.Z]
+            input_at = int(row[t.A])
+            if backward:
+                row[t.DERIVE] = activation.derive.address(self.frame.dtype)
+                row[t.INPUT_DELTA] = input_delta
+                row[t.DELTA] = place(rows * ld) if linear else input_delta
+                if linear and input_delta >= 0:
+                    row[t.TRANSPOSE] = place(stage.out_features * ld_in)
+                input_delta = int(row[t.DELTA])
+        return size
+
+    def _make_lists(self, features: int, backward: bool) -> None:
+        """Make room for lists of what is not zero in the input."""
+        frame = self.frame
+        tiles = -(-features // TILE_ROWS)
+        size = (self.rows + TILE_ROWS * self.copies) * lists.list_stride(features)
+        if backward:
+            size = max(size, tiles * (self.rows + 1))
+        frame[t.SKIPS] = lists.LOOK
+        frame.point(t.LISTS, np.zeros(size + lists.ROOM, np.int32))
+
+    def _make_packed(self, features: int, entries: int, backward: bool) -> None:
+        """Make room for the packed rows of sparse data, and for their entries by feature."""
+        frame = self.frame
+        frame[t.ROW_CAPACITY] = entries // self.copies
+        frame.point(t.ROW_AT, np.zeros(self.rows, np.int64))
+        frame.point(t.ROW_LISTS, np.zeros(entries + self.rows + 1, np.int32))
+        frame.point(t.ROW_VALUES, np.zeros(entries + 1, frame.dtype))
+        if backward:
+            frame.point(t.FEATURE_AT, np.zeros(features, np.int64))
+            frame.point(t.FEATURE_LISTS, np.zeros(entries + features + 1, np.int32))
+            frame.point(t.FEATURE_VALUES, np.zeros(entries + 1, frame.dtype))
+
+    def trust(self, finite: bool) -> None:
+        """Tell the kernels whether the weights are known to be finite."""
+        if self._skips:
+            self.frame[t.SKIPS] = lists.TRUST if finite else lists.LOOK
+
+    def input_is_finite(self, n_threads: int) -> bool:
+        """Tell whether the last prediction's data were finite, in each thread's share."""
+        flags = self._flags
+        return all(flags.item(thread, lists.INPUT) for thread in range(n_threads))
+
+    def run(self, kernel: Native, first: int, count: int, n_threads: int) -> None:
+        """Run a range kernel over this workspace."""
+        self.frame.run(kernel, self.address, first, count, n_threads)
+
+    def matrix(self, stage: int, column: int, ld_column: int, rows: int) -> Array:
+        """Return a matrix of the workspace, padding included, as a view."""
+        ld, offset = int(self.table[stage, ld_column]), int(self.table[stage, column])
+        return self.buffer[offset : offset + rows * ld].reshape(rows, ld)

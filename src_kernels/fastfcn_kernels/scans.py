@@ -1,0 +1,223 @@
+"""Passes over memory, a vector at a time: what is not zero, what is not finite, a transpose."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastfcn_kernels.simd import VECTOR_BYTES, splat
+
+
+@intrinsic
+def nonzero_columns(typingctx: Any, x: Any, ld: Any, rows: Any, columns: Any, out: Any) -> Any:
+    """List the columns in which some row is not zero; return how many they are.
+
+    Parameters
+    ----------
+    x, ld, rows : pointer, int, int
+        (rows, columns up to a whole vector), row stride ld               [in]
+    columns : int
+        Columns; those of the padding are zero.
+    out : pointer to int32
+        The list, with room for a vector more than it gets                [out]
+
+    Notes
+    -----
+    -0 counts as not zero, which costs a product and changes nothing.
+    """
+    n = types.intp
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        base, stride, row_count, end, target = args
+        bits = x.dtype.bitwidth
+        width = VECTOR_BYTES * 8 // bits
+        index = end.type
+        words = ir.VectorType(ir.IntType(bits), width)
+        places = ir.VectorType(ir.IntType(32), width)
+        mask_type = ir.VectorType(ir.IntType(1), width)
+        compress = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(places, [places, mask_type, places]),
+            f"llvm.experimental.vector.compress.v{width}i32",
+        )
+        popcount = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.IntType(width), [ir.IntType(width)]),
+            f"llvm.ctpop.i{width}",
+        )
+        entry = builder.block
+        head, column, row, each, filled, done = (
+            builder.append_basic_block(f"nonzero.{name}")
+            for name in ("head", "column", "row", "each", "filled", "done")
+        )
+        builder.branch(head)
+        builder.position_at_end(head)
+        j, found = builder.phi(index), builder.phi(index)
+        builder.cbranch(builder.icmp_signed("<", j, end), column, done)
+        builder.position_at_end(column)
+        at_column = builder.gep(base, [j])
+        builder.branch(row)
+        builder.position_at_end(row)
+        i, any_bits = builder.phi(index), builder.phi(words)
+        builder.cbranch(builder.icmp_signed("<", i, row_count), each, filled)
+        builder.position_at_end(each)
+        address = builder.gep(at_column, [builder.mul(i, stride)])
+        value = builder.load(builder.bitcast(address, words.as_pointer()), typ=words)
+        value.align = bits // 8
+        for phi, start, then in (
+            (i, index(0), builder.add(i, index(1))),
+            (any_bits, ir.Constant(words, None), builder.or_(any_bits, value)),
+        ):
+            phi.add_incoming(start, column)
+            phi.add_incoming(then, each)
+        builder.branch(row)
+        builder.position_at_end(filled)
+        mask = builder.icmp_unsigned("!=", any_bits, ir.Constant(words, None))
+        steps = ir.Constant(places, list(range(width)))
+        here = builder.add(splat(builder, builder.trunc(j, ir.IntType(32)), places), steps)
+        packed = builder.call(compress, [here, mask, ir.Constant(places, ir.Undefined)])
+        to = builder.bitcast(builder.gep(target, [found]), places.as_pointer())
+        builder.store(packed, to).align = 4
+        more = builder.call(popcount, [builder.bitcast(mask, ir.IntType(width))])
+        more = builder.zext(more, index)
+        for phi, start, then in (
+            (j, index(0), builder.add(j, index(width))),
+            (found, index(0), builder.add(found, more)),
+        ):
+            phi.add_incoming(start, entry)
+            phi.add_incoming(then, filled)
+        builder.branch(head)
+        builder.position_at_end(done)
+        return found
+
+    return n(x, n, n, n, out), codegen
+
+
+@intrinsic
+def nonzero_rows(typingctx: Any, x: Any, ld: Any, rows: Any, columns: Any, out: Any) -> Any:
+    """List the rows in which one of the first columns is not zero; return how many they are.
+
+    Parameters
+    ----------
+    x, ld, rows : pointer, int, int
+        (rows, 8), row stride ld; all 8 are read                          [in]
+    columns : int
+        At most TILE_ROWS.
+    out : pointer to int32
+        The list, with room for every row                                 [out]
+
+    Notes
+    -----
+    -0 counts as not zero.
+    """
+    n = types.intp
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        base, stride, row_count, column_count, target = args
+        bits = x.dtype.bitwidth
+        words = ir.VectorType(ir.IntType(bits), 8)
+        byte, place, index = ir.IntType(8), ir.IntType(32), row_count.type
+        columns = builder.trunc(column_count, byte)
+        wanted = builder.sub(builder.shl(byte(1), columns), byte(1))
+        entry = builder.block
+        head, body, done = (
+            builder.append_basic_block(f"rows.{name}") for name in ("head", "body", "done")
+        )
+        builder.branch(head)
+        builder.position_at_end(head)
+        i, count, offset = (builder.phi(index) for _ in range(3))
+        builder.cbranch(builder.icmp_signed("<", i, row_count), body, done)
+        builder.position_at_end(body)
+        address = builder.bitcast(builder.gep(base, [offset]), words.as_pointer())
+        value = builder.load(address, typ=words)
+        value.align = bits // 8
+        mask = builder.icmp_unsigned("!=", value, ir.Constant(words, None))
+        hits = builder.and_(builder.bitcast(mask, byte), wanted)
+        # Stored in any case, and kept by counting it: no branch to mispredict.
+        builder.store(builder.trunc(i, place), builder.gep(target, [count])).align = 4
+        hit = builder.zext(builder.icmp_unsigned("!=", hits, byte(0)), index)
+        for phi, then in (
+            (i, builder.add(i, index(1))),
+            (count, builder.add(count, hit)),
+            (offset, builder.add(offset, stride)),
+        ):
+            phi.add_incoming(index(0), entry)
+            phi.add_incoming(then, body)
+        builder.branch(head)
+        builder.position_at_end(done)
+        return count
+
+    return n(x, n, n, n, out), codegen
+
+
+@intrinsic
+def all_finite(typingctx: Any, values: Any, elements: Any) -> Any:
+    """Tell whether no element is NaN or infinite; their number is a multiple of the vector."""
+    n = types.intp
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        base, count = args
+        bits = values.dtype.bitwidth
+        exponent = 0x7F800000 if bits == 32 else 0x7FF << 52
+        width = VECTOR_BYTES * 8 // bits
+        word = ir.IntType(bits)
+        words, index = ir.VectorType(word, width), count.type
+        largest = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(words, [words, words]), f"llvm.umax.v{width}i{bits}"
+        )
+        over_lanes = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(word, [words]),
+            f"llvm.vector.reduce.umax.v{width}i{bits}",
+        )
+        magnitude = ir.Constant(words, [2 ** (bits - 1) - 1] * width)
+        most = cgutils.alloca_once_value(builder, ir.Constant(words, None))
+        with cgutils.for_range_slice(builder, index(0), count, index(width)) as (j, _):
+            address = builder.bitcast(builder.gep(base, [j]), words.as_pointer())
+            value = builder.load(address, typ=words)
+            value.align = bits // 8
+            size = builder.and_(value, magnitude)
+            builder.store(builder.call(largest, [builder.load(most, typ=words), size]), most)
+        found = builder.call(over_lanes, [builder.load(most, typ=words)])
+        return builder.icmp_unsigned("<", found, word(exponent))
+
+    return types.boolean(values, n), codegen
+
+
+@intrinsic
+def transpose_block(typingctx: Any, target: Any, ldt: Any, source: Any, lds: Any) -> Any:
+    """Transpose a square block, as wide as a vector, in registers: target[j, i] = source[i, j]."""
+    n = types.intp
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        size = target.dtype.bitwidth // 8
+        width = VECTOR_BYTES // size
+        vector = ir.VectorType(context.get_value_type(target.dtype), width)
+        index = args[1].type
+
+        def row(base: Any, i: int, ld: Any) -> Any:
+            address = builder.gep(base, [builder.mul(index(i), ld)])
+            return builder.bitcast(address, vector.as_pointer())
+
+        rows = [builder.load(row(args[2], i, args[3]), typ=vector) for i in range(width)]
+        for value in rows:
+            value.align = size
+        # Swap the off-diagonal quarters of ever smaller squares.
+        half = width // 2
+        while half:
+            kind = ir.VectorType(ir.IntType(32), width)
+            low = [j if j & half == 0 else width + j - half for j in range(width)]
+            high = [j + half if j & half == 0 else width + j for j in range(width)]
+            for i in range(width):
+                if i & half == 0:
+                    above, below = rows[i], rows[i + half]
+                    rows[i] = builder.shuffle_vector(above, below, ir.Constant(kind, low))
+                    rows[i + half] = builder.shuffle_vector(above, below, ir.Constant(kind, high))
+            half //= 2
+        for i, value in enumerate(rows):
+            builder.store(value, row(args[0], i, args[1])).align = size
+        return context.get_dummy_value()
+
+    return types.void(target, n, source, n), codegen
