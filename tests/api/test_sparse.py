@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from fastfcn import losses, nn, optim
 sparse = pytest.importorskip("scipy.sparse")
 
 LOSS = losses.CrossEntropyLoss()
+THREADS = sorted({1, min(2, numba.config.NUMBA_NUM_THREADS)})
 
 
 def network(features, hidden=9, dtype=np.float32):
@@ -48,7 +50,7 @@ def assert_same_training(a, b):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("density", [0.0, 0.02, 0.3, 1.0])
 def test_sparse_and_dense_training_give_the_same_bits(density, threads, dtype):
     x, y = problem(density=density, dtype=dtype)
@@ -62,7 +64,7 @@ def test_sparse_and_dense_training_give_the_same_bits(density, threads, dtype):
     features=st.integers(1, 60),
     density=st.floats(0, 1),
     batch=st.integers(1, 30),
-    threads=st.sampled_from([1, 2]),
+    threads=st.sampled_from(THREADS),
 )
 def test_any_shape_gives_the_bits_of_its_dense_copy(n, features, density, batch, threads):
     x, y = problem(n, features, density)
@@ -103,7 +105,7 @@ def test_unsorted_and_repeated_entries_are_summed_and_the_caller_keeps_them():
 
 
 @pytest.mark.parametrize("rows", [1, 5, 97, 1000])
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", THREADS)
 def test_predictions_are_those_of_dense_rows(rows, threads):
     x, _ = problem(rows)
     net = network(x.shape[1])
