@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from fastfcn.buffers import Array, aligned_zeros
+from fastfcn.buffers import Array, aligned_zeros, padded
 from fastfcn.losses import CrossEntropyLoss
 from fastfcn.nn import Linear
 from fastfcn.nn.init import Zeros
@@ -135,14 +135,15 @@ def _products(width: int, n_threads: int | None, seconds: float) -> Iterator[Ker
     at = {name: matrix.ctypes.data for name, matrix in matrices.items()}
     flops = 2.0 * BATCH * width * width
     moved = float(dtype.itemsize * (width * width + 2 * BATCH * width))
-    along, across = (width, 1), (1, width)  # strides of the left operand
+    ld = padded(width, dtype)
+    along, across = (ld, 1), (1, ld)  # strides of the left operand
     for name, c, a, strides, b, m, depth in [
         ("forward", "out", "x", along, "weight", BATCH, width),
         ("delta", "out", "delta", along, "transposed", BATCH, width),
         ("weight gradient", "gradient", "x", across, "delta", width, BATCH),
     ]:
         operands = (at[c], at["zeros"], at[a], *strides, at[b])
-        product = (matmul.address(dtype), *operands, m, width, depth, dtype.itemsize)
+        product = (matmul.address(dtype), *operands, ld, m, width, depth, dtype.itemsize)
         taken = _product_times(product, n_threads, seconds)
         yield KernelRate(name, f"{width} wide", median(taken), flops, moved)
 
@@ -200,7 +201,8 @@ def _numba_threads(n_threads: int | None) -> Iterator[None]:
 
 
 def _ones(rows: int, width: int, dtype: np.dtype[Any]) -> Array:
-    """Return a matrix of ones, aligned as the kernels' are."""
-    matrix = aligned_zeros(rows * width, dtype).reshape(rows, width)
-    matrix[...] = 1.0
+    """Return a matrix of ones, aligned and padded as a network's are."""
+    ld = padded(width, dtype)
+    matrix = aligned_zeros(rows * ld, dtype).reshape(rows, ld)
+    matrix[:, :width] = 1.0
     return matrix

@@ -166,16 +166,16 @@ def _pointer(typingctx: Any, address: Any) -> Any:
 
 @helper
 def _products(matmul, c, start, a, row, column, b, sizes, rounds, thread, n_threads):
-    m, n, depth, itemsize = sizes
+    ld, m, n, depth, itemsize = sizes
     i0, i1 = _cut(m, thread, n_threads)
-    at_c, at_a = _pointer(c + i0 * n * itemsize), _pointer(a + i0 * row * itemsize)
+    at_c, at_a = _pointer(c + i0 * ld * itemsize), _pointer(a + i0 * row * itemsize)
     at_start, at_b = _pointer(start), _pointer(b)
     for _ in range(rounds):
-        call(matmul, (at_c, n, at_start, 0, at_a, row, column, at_b, n, i1 - i0, n, depth))
+        call(matmul, (at_c, ld, at_start, 0, at_a, row, column, at_b, ld, i1 - i0, n, depth))
 
 
 @parallel
-def products(matmul, c, start, a, row, column, b, m, n, depth, itemsize, rounds, n_threads):
+def products(matmul, c, start, a, row, column, b, ld, m, n, depth, itemsize, rounds, n_threads):
     """Matrix product c = start + a b, its rows handed to threads as a training step does.
 
     Parameters
@@ -183,17 +183,17 @@ def products(matmul, c, start, a, row, column, b, m, n, depth, itemsize, rounds,
     matmul : int
         Address of :func:`~fastfcn_kernels.matmul.matmul` in the matrices' precision.
     c, start, b : int
-        Addresses of (m, n) [out], one row of n [in] and (depth, n) [in], rows without gaps.
+        Addresses of (m, n) [out], one row of n [in] and (depth, n) [in], row stride ld.
     a, row, column : int
         Address of (m, depth), element (i, k) at i·row + k·column         [in]
-    m, n, depth, itemsize : int
-        Sizes, and bytes of an element.
+    ld, m, n, depth, itemsize : int
+        Row stride of c and b, sizes, and bytes of an element.
     rounds : int
         How often.
     n_threads : int
         Threads to use.
     """
-    sizes = (m, n, depth, itemsize)
+    sizes = (ld, m, n, depth, itemsize)
     if n_threads == 1:
         _products(matmul, c, start, a, row, column, b, sizes, rounds, 0, 1)
         return

@@ -121,5 +121,5 @@ def test_without_mnist_it_measures_on_synthetic_images_and_says_so(
     result = run("--threads", "1", "--seconds", "0.5")
     assert result.exit_code == 0
     assert "60,000 synthetic images (81% of the pixels zero); MNIST was not found" in result.output
-    for name in ("PEAK,", "memory, read", "zeros left out", "loss", "update"):
+    for name in ("PEAK,", "memory, read  ", "zeros left out", "loss", "update"):
         assert line(result.output, name)

@@ -42,7 +42,7 @@ def test_products_are_matrix_products(dtype, transposed, threads):
     at = [matrix.ctypes.data for matrix in (c, start, a)]
     size = np.dtype(dtype).itemsize
     roofline.products(
-        matmul.address(c.dtype), *at, *strides, b.ctypes.data, m, n, depth, size, 2, threads
+        matmul.address(c.dtype), *at, *strides, b.ctypes.data, n, m, n, depth, size, 2, threads
     )
     left = a[:, :m].T if transposed else a[:, :depth]
     expected = start + left.astype(np.float64) @ b
