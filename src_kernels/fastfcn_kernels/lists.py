@@ -79,6 +79,8 @@ def row_lists(frame, thread, stage, x, rows, i0):
         pays = _pays(count, n)
         carray(listed, (1,))[0] = count if pays else DENSE
         some |= pays
+        if not some:  # dense data: its other rows are taken to be like the first
+            break
     return lists, stride, some
 
 

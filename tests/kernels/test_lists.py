@@ -263,7 +263,7 @@ def test_a_forward_pass_lists_the_columns_of_each_tile(threads, dtype):
     batch, features = 8 * ROWS + 5, 100
     rng = np.random.default_rng(0)
     x = sparse(batch, features, 0.02, "random", dtype, rng)
-    x[:ROWS] = 1.0
+    x[ROWS : 2 * ROWS] = 1.0
     plan = nn.Sequential(nn.Linear(features, 8, dtype=dtype)).plan()
     space = plan.workspace(batch, True, threads)
     stride = list_stride(features)
@@ -275,12 +275,29 @@ def test_a_forward_pass_lists_the_columns_of_each_tile(threads, dtype):
         i0, i1 = batch * thread // threads, batch * (thread + 1) // threads
         for i in range(i0, i1, ROWS):
             listed = lists[(i + ROWS * thread) * stride :]
-            if i == 0:
+            if i == ROWS:
                 assert listed[0] == DENSE
                 continue
             expected = np.flatnonzero(x[i : min(i + ROWS, i1)].any(axis=0))
             assert listed[0] == expected.size < features
             assert (listed[1 : 1 + expected.size] == expected).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_that_begin_dense_are_not_searched_for_zeros(dtype):
+    batch, features = 8 * ROWS, 100
+    x = np.ones((batch, features), dtype)
+    x[ROWS:] = 0.0
+    net = nn.Sequential(nn.Linear(features, 8, dtype=dtype))
+    space = net.plan().workspace(batch, True, 1)
+    lists = np.full((batch + ROWS) * list_stride(features) + 24, BEYOND, np.int32)
+    space.frame.point(t.LISTS, lists)
+    space.frame.read(source(x, np.dtype(dtype)))
+    space.run(drivers.forward, 0, batch, 1)
+    assert lists[0] == DENSE
+    assert (lists[ROWS * list_stride(features) :] == BEYOND).all()
+    out = space.matrix(-1, t.A, t.LD, batch)[:, :8]
+    np.testing.assert_array_equal(out[ROWS:], np.tile(net[0].bias, (batch - ROWS, 1)))
 
 
 # ---- shares of the work --------------------------------------------------------------------------
