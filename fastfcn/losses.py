@@ -140,7 +140,7 @@ def _class_labels(
             f"{name} must be between 0 and {outputs - 1}, the network's outputs, got {target[i]} "
             f"at {i}; scikit-learn's LabelEncoder numbers classes from 0"
         )
-    return target.astype(np.int64)
+    return np.ascontiguousarray(target, np.int64)
 
 
 def _float_targets(target: Array, n: int, outputs: int, dtype: np.dtype[Any]) -> Array:

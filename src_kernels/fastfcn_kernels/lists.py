@@ -34,9 +34,9 @@ CACHE_LINE = 16
 """int32 between one thread's flags and the next's, so that no two share a cache line."""
 
 
-def list_stride(features: int, tile_rows: int = TILE_ROWS) -> int:
+def list_stride(features: int) -> int:
     """Return the int32 that a row's share of its tile's list takes."""
-    return -(-(features + ROOM) // tile_rows)
+    return -(-(features + ROOM) // TILE_ROWS)
 
 
 @helper
