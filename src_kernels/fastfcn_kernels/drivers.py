@@ -308,7 +308,7 @@ def update(frame_at, work, thread, n_threads, first, count):
                     call(
                         frame[t.LISTED],
                         (
-                            scratch, ld, zeros, 0, at, 1, ld_in, 0, delta, ld,
+                            frame[t.MATMUL], scratch, ld, zeros, 0, at, 1, ld_in, 0, delta, ld,
                             rows, n, count, advance(lists, k // TILE_ROWS * stride), stride,
                         ),
                     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from numba import carray
 
-from fastfcn_kernels.compilation import helper, native
+from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.lists import DENSE
 from fastfcn_kernels.memory import advance
 from fastfcn_kernels.simd import TILE_ROWS, TILE_VECTORS, WIDE_VECTORS, lanes
@@ -81,12 +81,16 @@ def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
                 v += vectors
 
 
-@native("pnpnpnnnpnnnnln")
-def listed_matmul(c, ldc, start, lds, a, rsa, csa, stride, b, ldb, m, n, depth, lists, ldl):
+@native("npnpnpnnnpnnnnln")
+def listed_matmul(
+    matmul_at, c, ldc, start, lds, a, rsa, csa, stride, b, ldb, m, n, depth, lists, ldl
+):
     """Matrix product that leaves products with zero out: c = start + a b.
 
     Parameters
     ----------
+    matmul_at : int
+        Address of :func:`matmul`, for tiles without a list.
     stride : int
         Element (i, k) of a, at place s of its tile's list, lies at i·rsa + k·csa + s·stride.
     lists, ldl : pointer to int32, int
@@ -113,9 +117,12 @@ def listed_matmul(c, ldc, start, lds, a, rsa, csa, stride, b, ldb, m, n, depth, 
             c_tile, start_tile = advance(c, i * ldc + j), advance(start, i * lds + j)
             a_tile, b_panel = advance(a, i * rsa), advance(b, j)
             if count == DENSE:
-                tile(
-                    rows, vectors, c_tile, ldc, start_tile, lds, a_tile, rsa, csa,
-                    b_panel, ldb, depth,
+                call(
+                    matmul_at,
+                    (
+                        c_tile, ldc, start_tile, lds, a_tile, rsa, csa, b_panel, ldb,
+                        rows, vectors * width, depth,
+                    ),
                 )  # fmt: skip
             else:
                 listed_tile(

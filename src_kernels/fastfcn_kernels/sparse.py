@@ -91,8 +91,11 @@ def sparse_forward(frame, work, stage, z, start, weight, i0, i1):
         a = advance(values, row_at[i])
         call(
             frame[t.LISTED],
-            (advance(z, (i - i0) * ld), ld, start, 0, a, 0, 0, 1, weight, ld, 1, n, 0, listed, 0),
-        )
+            (
+                frame[t.MATMUL], advance(z, (i - i0) * ld), ld, start, 0, a, 0, 0, 1, weight, ld,
+                1, n, 0, listed, 0,
+            ),
+        )  # fmt: skip
 
 
 @helper
@@ -173,4 +176,7 @@ def sparse_gradient(frame, work, stage, delta, zeros, gradient, k0, rows):
         listed = advance(samples_at, begins[k] + k)
         a = advance(values, begins[k])
         c = advance(gradient, r * ld)
-        call(frame[t.LISTED], (c, ld, zeros, 0, a, 0, 0, 1, delta, ld, 1, n, 0, listed, 0))
+        call(
+            frame[t.LISTED],
+            (frame[t.MATMUL], c, ld, zeros, 0, a, 0, 0, 1, delta, ld, 1, n, 0, listed, 0),
+        )

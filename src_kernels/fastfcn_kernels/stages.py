@@ -84,7 +84,7 @@ def forward_rows(frame_at, work, thread, i0, i1, skips):
                     call(
                         frame[t.LISTED],
                         (
-                            z, ld, start, 0, x, ld_in, 1, 0, weight, ld,
+                            frame[t.MATMUL], z, ld, start, 0, x, ld_in, 1, 0, weight, ld,
                             rows, n, stage[t.IN], lists, stride,
                         ),
                     )  # fmt: skip

@@ -65,7 +65,8 @@ def into(a, b, start, n, frame, transposed=False, lists=None, packed=None):
     else:
         left = (packed.ctypes.data, packed.shape[1], 0, 1)
     listed = (lists.ctypes.data, lists.shape[1])
-    listed_matmul.function(frame.dtype)(c, ldc, *first, *left, *right, *listed)
+    dense = matmul.address(frame.dtype)
+    listed_matmul.function(frame.dtype)(dense, c, ldc, *first, *left, *right, *listed)
 
 
 def product(a, b, start, n, **how):
