@@ -16,9 +16,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastfcn import datasets, losses, nn, optim, plots
+    from fastfcn import datasets, losses, models, nn, optim, plots
     from fastfcn.history import History
     from fastfcn.metrics import accuracy, confusion_matrix, one_hot
+    from fastfcn.models import load, save
     from fastfcn.precompile import warmup
     from fastfcn.training import evaluate, fit, predict, predict_proba
 
@@ -31,11 +32,13 @@ _HOMES = {
     "History": "history",
     "evaluate": "training",
     "fit": "training",
+    "load": "models",
     "predict": "training",
     "predict_proba": "training",
+    "save": "models",
     "warmup": "precompile",
 }
-_MODULES = ("datasets", "losses", "metrics", "nn", "optim", "plots", "training")
+_MODULES = ("datasets", "losses", "metrics", "models", "nn", "optim", "plots", "training")
 
 __all__ = [
     "History",
@@ -45,13 +48,16 @@ __all__ = [
     "datasets",
     "evaluate",
     "fit",
+    "load",
     "losses",
+    "models",
     "nn",
     "one_hot",
     "optim",
     "plots",
     "predict",
     "predict_proba",
+    "save",
     "warmup",
 ]
 
