@@ -1,13 +1,11 @@
-"""Arrays in a file: safetensors, with one JSON object as metadata.
+"""Arrays in a file: safetensors, with text as metadata.
 
 The one module that imports safetensors, which reads a file without running anything in it.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from fastfcn.buffers import Array
 
@@ -58,57 +56,3 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     except SafetensorError as error:
         raise ValueError(f"{path} must be a safetensors file, got: {error}") from error
     return tensors, metadata
-
-
-def taken_apart(state: Any, name: str, tensors: dict[str, Array]) -> str:
-    """Return nested dicts and lists as JSON, and put the arrays in them aside.
-
-    Parameters
-    ----------
-    state : dict, list, number, text or None
-        Anything JSON has, and arrays.
-    name : str
-        What the arrays' names begin with.
-    tensors : dict of str to ndarray
-        Takes the arrays.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> tensors = {}
-    >>> text = taken_apart({"lr": 0.1, "velocity": [np.zeros(2)]}, "optimizer", tensors)
-    >>> text, list(tensors)
-    ('{"lr": 0.1, "velocity": [{"tensor": "optimizer.velocity.0"}]}', ['optimizer.velocity.0'])
-    >>> put_together(text, tensors)
-    {'lr': 0.1, 'velocity': [array([0., 0.])]}
-    """
-    import numpy as np
-
-    def plain(value: Any, at: str) -> Any:
-        if isinstance(value, np.ndarray):
-            tensors[at] = value
-            return {"tensor": at}
-        if isinstance(value, np.generic):
-            return value.item()
-        if isinstance(value, Mapping):
-            return {str(key): plain(item, f"{at}.{key}") for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item, f"{at}.{i}") for i, item in enumerate(value)]
-        return value
-
-    return json.dumps(plain(state, name))
-
-
-def put_together(text: str, tensors: Mapping[str, Array]) -> Any:
-    """Return what :func:`taken_apart` was given."""
-
-    def whole(value: Any) -> Any:
-        if isinstance(value, dict):
-            if value.keys() == {"tensor"}:
-                return tensors[value["tensor"]]
-            return {key: whole(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [whole(item) for item in value]
-        return value
-
-    return whole(json.loads(text))

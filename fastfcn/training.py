@@ -44,6 +44,7 @@ def fit(
     skip_zeros: bool = True,
     progress: bool = False,
     callback: Callback | None = None,
+    history: History | None = None,
 ) -> History:
     """Train a network, whole epochs in compiled code.
 
@@ -87,6 +88,9 @@ def fit(
         A progress bar on standard error; one line an epoch where that is no terminal.
     callback : callable, optional
         Called as ``callback(epoch, history)`` after each epoch; returning True stops.
+    history : History, optional
+        Of a fit to go on with: its epochs are not trained again, and new ones are added to it.
+        With the network and the optimiser as they were after it, the result is that of one fit.
 
     Returns
     -------
@@ -129,8 +133,7 @@ def fit(
             raise TypeError("validation_data must be a pair (x, y)")
         names = ("validation x", "validation y")
         validation = _checked_data(plan, *validation_data, loss, scale, shift, check_finite, names)
-    seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
-    history = History(seed=as_int(seed, "seed", 0))
+    history = _continued(history, seed, epochs)
     _check_chain(net, data.source)
 
     with Progress(epochs, n, progress) as report:
@@ -140,7 +143,7 @@ def fit(
         trainer = Trainer(net, plan, data, loss, optimizer, batch_size, n_threads, skip_zeros)
         trainer.compile(validation is not None)
         history.compile_seconds = time.perf_counter() - started
-        for epoch in range(1, epochs + 1):
+        for epoch in range(len(history) + 1, epochs + 1):
             order = batch_order(history.seed, epoch, n, shuffle)
             seconds = trainer.run_epoch(order, report)
             result = trainer.result()
@@ -155,6 +158,20 @@ def fit(
             report.epoch_done(history)
             if callback is not None and callback(epoch, history) is True:
                 break
+    return history
+
+
+def _continued(history: History | None, seed: int | None, epochs: int) -> History:
+    """Return the history to add to: a new one, or one that has fewer epochs."""
+    if history is None:
+        drawn = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        return History(seed=as_int(drawn, "seed", 0))
+    if not isinstance(history, History):
+        raise TypeError(f"history must be a History that fit returned, got {history!r}")
+    if len(history) >= epochs:
+        raise ValueError(f"epochs must be above the {len(history)} that history has, got {epochs}")
+    if seed is not None and seed != history.seed:
+        raise ValueError(f"seed must be the history's, {history.seed}, got {seed}; leave it out")
     return history
 
 

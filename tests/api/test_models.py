@@ -191,18 +191,3 @@ def test_a_file_names_no_class_beyond_layers_and_losses(tmp_path):
     tensor_files.write(tmp_path / "m.safetensors", tensors, metadata)
     with pytest.raises(ValueError, match="init must be a Layer"):
         ff.load(tmp_path / "m.safetensors")
-
-
-def test_state_taken_apart_is_put_together_again():
-    state: dict[str, Any] = {
-        "lr": 0.1,
-        "step": np.int64(3),
-        "m": [np.ones(2), [np.zeros(1)]],
-        "none": None,
-        "t": {},
-    }
-    tensors: dict[str, Any] = {}
-    found = tensor_files.put_together(tensor_files.taken_apart(state, "s", tensors), tensors)
-    assert found["m"][0] is state["m"][0]
-    assert (found["lr"], found["step"], found["none"], found["t"]) == (0.1, 3, None, {})
-    assert found["m"][1][0].tolist() == [0.0]
