@@ -47,7 +47,11 @@ class _Measured(NamedTuple):
         return Roof(max(self.peaks[n_threads]), max(self.bandwidths[n_threads]))
 
 
-@click.command("benchmark", context_settings={"max_content_width": 100})
+@click.command(
+    "benchmark",
+    short_help="Measure this machine, and how near training comes to its limits.",
+    context_settings={"max_content_width": 100},
+)
 @threads_option
 @click.option(
     "--seconds",

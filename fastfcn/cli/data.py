@@ -19,6 +19,9 @@ TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "digits 
 MANY_CLASSES = 100
 """Whole numbers of more values than this are taken for amounts, not for classes."""
 
+VALIDATION = 0.2
+"""Share of a file's samples that is held out where nothing else is asked for."""
+
 
 class Samples(NamedTuple):
     """Rows as ``fit`` takes them."""
@@ -117,7 +120,7 @@ def dataset(name: str | None, root: Path | None, validation: float, seed: int) -
     classes = tuple(range(int(max(train.y.max(), test.y.max())) + 1))
     held_out = {"test": test}
     if validation:
-        train, part = _parted(train, validation, seed, True, name)
+        train, part = parted(train, validation, seed, True, name)
         held_out = {"validation": part, "test": test}
     about = {"scale": scale, "task": "classification", "classes": classes}
     return Data(name, TITLES[name], train, held_out, about)
@@ -200,7 +203,7 @@ def file(
         y = y.astype(np.float64)
     samples, held_out = Samples(rows.x, y), {}
     if validation:
-        samples, part = _parted(samples, validation, seed, task == "classification", path.name)
+        samples, part = parted(samples, validation, seed, task == "classification", path.name)
         held_out = {"validation": part}
     pixels = samples.x.dtype == np.uint8
     if pixels:
@@ -234,7 +237,7 @@ def _standards(x: Any) -> dict[str, Any]:
     return {"scale": scale, "shift": -mean * scale}
 
 
-def _parted(
+def parted(
     samples: Samples, fraction: float, seed: int, by_class: bool, name: str
 ) -> tuple[Samples, Samples]:
     """Cut samples into those to train on and a part held out, the same for the same seed."""

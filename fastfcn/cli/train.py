@@ -30,7 +30,12 @@ CHECKPOINT_SECONDS = 10.0
 """How much work a crash may cost; a checkpoint is written no more often."""
 
 
-@click.command("train", cls=LayersCommand, context_settings={"max_content_width": 100})
+@click.command(
+    "train",
+    cls=LayersCommand,
+    short_help="Train a network, and keep the run.",
+    context_settings={"max_content_width": 100},
+)
 @click.option(
     "--dataset",
     type=click.Choice(list(TITLES)),
@@ -77,7 +82,7 @@ CHECKPOINT_SECONDS = 10.0
     type=Finite(min=0.0, max=1.0, max_open=True),
     metavar="FRACTION",
     help="Share of the training samples to hold out and evaluate after each epoch.  "
-    "[default: 0.2 of --data; 0 of --dataset, whose test samples are evaluated]",
+    f"[default: {sources.VALIDATION} of --data; 0 of --dataset, whose test samples are evaluated]",
 )
 @click.option(
     "--layers",
@@ -284,7 +289,7 @@ def _load(options: Options) -> Data:
             options.image_size,
             options.task,
             options.standardize,
-            0.2 if options.validation is None else options.validation,
+            sources.VALIDATION if options.validation is None else options.validation,
             options.seed,
         )
 

@@ -148,7 +148,7 @@ def _is_image(file: Path) -> bool:
 
 def _mode(pil: Any, file: Path) -> str:
     with _opened(pil, file) as image:
-        return image.mode
+        return str(image.mode)
 
 
 @contextlib.contextmanager
