@@ -28,8 +28,6 @@ def from_run(ctx: click.Context, param: click.Parameter, value: Path | None) -> 
     """Take the options of a run folder as defaults."""
     if value is None:
         return None
-    if ctx.default_map:
-        raise click.UsageError("--resume takes the options of its run; leave --config out.", ctx)
     file = value / "config.toml"
     if not file.is_file():
         raise click.BadParameter(
@@ -78,9 +76,7 @@ def _as_defaults(ctx: click.Context, file: Path, table: Mapping[str, Any]) -> No
         if param is None:
             near = difflib.get_close_matches(key, [name for name in known if name], 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise click.UsageError(
-                f"{file} must hold options of train only, got {key!r}{hint}", ctx
-            )
+            raise click.UsageError(f"{file} must hold options of train, got {key!r}{hint}", ctx)
         defaults[key] = _as_given(file, param, value)
     ctx.default_map = defaults
 

@@ -183,10 +183,13 @@ def file(
     """Read a file to train on, tell its task, and hold a part of it out."""
     import numpy as np
 
+    from fastfcn.datasets.tables import SUFFIXES
+
+    if target is None and path.suffix.lower() in SUFFIXES:
+        raise click.UsageError(f"training on {path} needs --target COLUMN, what to predict.")
     rows = read(path, target, None, exclude, image_size)
     if rows.y is None:
-        what = "--target COLUMN" if rows.files is None else "a subfolder a class"
-        raise click.UsageError(f"training on {path} needs {what}, to know what to predict.")
+        raise ValueError(f"{path} must have a subfolder a class to train on")
     task = task or _task(rows.y)
     about = {key: value for key, value in rows.about.items() if value is not None} | {"task": task}
     y = rows.y
@@ -197,7 +200,7 @@ def file(
         about["classes"] = tuple(labels.tolist() if labels.dtype.kind != "f" else map(str, labels))
     elif y.dtype.kind == "U":
         raise ValueError(
-            f"--task regression needs a target of numbers, got text ({y[0]!r}); leave it out"
+            f"--task regression needs a target of numbers, got text ({str(y[0])!r}); leave it out"
         )
     else:
         y = y.astype(np.float64)
@@ -288,7 +291,7 @@ def encoded(model: "Model", y: Any) -> Any:
 
     if model.task == "regression":
         if y.dtype.kind == "U":
-            raise ValueError(f"the target must be numbers for a regression, got {y[0]!r}")
+            raise ValueError(f"the target must be numbers for a regression, got {str(y[0])!r}")
         return (y - model.target_shift) / model.target_scale
     labels = model.classes or tuple(range(model.net.plan().stages[-1].out_features))
     number = {label: i for i, label in enumerate(labels)}

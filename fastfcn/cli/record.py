@@ -37,7 +37,7 @@ class Options(NamedTuple):
     momentum: float
     nesterov: bool
     weight_decay: float
-    batch_size: int
+    batch_size: int | None
     dtype: str
     seed: int
     threads: int | None

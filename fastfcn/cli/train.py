@@ -148,9 +148,7 @@ CHECKPOINT_SECONDS = 10.0
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    default=128,
-    show_default=True,
-    help="Samples a step.",
+    help="Samples a step. [default: 128, or all training samples if fewer]",
 )
 @click.option(
     "--dtype",
@@ -218,7 +216,9 @@ def _train(options: Options) -> None:
     _check(options)
     data = _load(options)
     samples = len(data.train.y)
-    if options.batch_size > samples:
+    if options.batch_size is None:
+        options = options._replace(batch_size=min(128, samples))
+    elif options.batch_size > samples:
         raise click.BadParameter(
             f"must be at most the {samples:,} training samples of {data.name}, got "
             f"{options.batch_size}.",
@@ -342,6 +342,7 @@ def _fit(
     from fastfcn.models import Model
     from fastfcn.training import fit
 
+    assert options.batch_size is not None
     if checkpoint is None:
         net = network.network(options, data.train.x.shape[1], data.outputs)
         model = Model(net, loss=criterion, **data.about)

@@ -15,7 +15,7 @@ import pytest
 from click.testing import Result
 
 import fastfcn
-from command_line import config_of, done, run, same_model
+from command_line import config_of, done, flowers, run, same_model
 from fastfcn import cli, datasets, losses, runs, training
 from fastfcn.cli import network
 from fastfcn.history import History
@@ -29,11 +29,6 @@ FILES = {
     "config.toml",
     "curves.png",
 }
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -61,8 +56,16 @@ def test_the_defaults_are_the_references_settings() -> None:
     options = parsed()
     assert options["layers"] == (256, 128)
     assert options["activation"] == "relu"
-    assert (options["epochs"], options["batch_size"]) == (20, 128)
+    assert options["epochs"] == 20
     assert (options["lr"], options["momentum"], options["weight_decay"]) == (0.02, 0.9, 0.0)
+
+
+def test_a_batch_has_128_samples_or_all_there_are() -> None:
+    train(*QUICK, "--output", "out")
+    assert config_of("out")["train"]["batch_size"] == 128
+    flowers(Path("f.csv"))
+    train("--data", "f.csv", "--target", "kind", "--epochs", "1", "--output", "small")
+    assert config_of("small")["train"]["batch_size"] == 72
 
 
 def test_the_command_line_of_the_readme_is_parsed_as_written() -> None:
