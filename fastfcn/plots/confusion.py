@@ -96,7 +96,7 @@ def _draw(axes: "Axes", counts: Array, shares: Array) -> None:
                 ha="center",
                 va="center",
                 fontsize=points,
-                color=style.readable_on(image.to_rgba(share)),
+                color=style.readable_on(image.to_rgba(np.asarray(share))),
             )
     for edge in range(size + 1):
         axes.axhline(edge - 0.5, color=_LINES, linewidth=0.8)

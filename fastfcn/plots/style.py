@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fastfcn.buffers import Array
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes
     from matplotlib.figure import Figure as Figure
@@ -82,11 +84,11 @@ def percentages(axes: "Axes") -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.6g}%"))
 
 
-def readable_on(colour: Sequence[float]) -> str:
+def readable_on(colour: Sequence[float] | Array) -> str:
     """Return the colour of text, dark or white, that stands out most from a background."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
     luminance = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-    return "white" if luminance < 0.28 else INK
+    return "white" if luminance < 0.26 else INK
 
 
 def plain_logarithms(axes: "Axes") -> None:
