@@ -11,7 +11,7 @@ from fastfcn.cli.data import TITLES, load
 from fastfcn.cli.messages import clean_errors, stop
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from fastfcn.plots.style import Figure
 
 _FORMATS = (".png", ".svg", ".pdf")
 _FASHION = (

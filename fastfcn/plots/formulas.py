@@ -78,7 +78,7 @@ def _name(layer: "nn.Activation") -> str:
     name = type(layer).__name__
     if name == "Softmax":
         return "Softmax of (z, 0, 0)"
-    return f"{name}, α = {layer.alpha:g}" if layer.has_alpha else name
+    return f"{name}, α = {layer.alpha:g}" if layer.alpha else name
 
 
 def _values(layer: "nn.Activation", z: Array) -> tuple[Array, Array]:

@@ -42,7 +42,7 @@ def curves(history: Any, title: str | None = None, *, log: bool = False) -> "Fig
         A run: what :func:`fastfcn.fit` returned, its columns (``history.as_dict()``), a run folder,
         or a CSV file of such columns. Several runs to compare: a mapping from their names to them,
         or a list, whose run folders are named by themselves. Entries that are None are left out,
-        and so are panels without any entry.
+        and so are panels without any entry, or with a learning rate that never changes.
     title : str, optional
         Above all panels.
     log : bool, default False
@@ -73,11 +73,15 @@ def curves(history: Any, title: str | None = None, *, log: bool = False) -> "Fig
     panels = [
         panel
         for panel in _PANELS
-        if any(_points(run, column) for run in runs.values() for column, _ in panel.columns)
+        if any(
+            _points(run, column) and (kind != _RATE or _changes(run, column))
+            for run in runs.values()
+            for column, kind in panel.columns
+        )
     ]
     if not panels:
         raise ValueError(
-            "history must have numbers in a column loss, accuracy or lr, got "
+            "history must have numbers in a column loss or accuracy, or an lr that changes, got "
             f"{[sorted(run) for run in runs.values()]}"
         )
     figure, axes = style.figure(3.6 if len(panels) < 3 else 3.2, title, columns=len(panels))
@@ -158,6 +162,10 @@ def _legend(runs: Mapping[str, Columns]) -> tuple[list[Any], int]:
 def _points(run: Columns, column: str) -> list[tuple[Any, float]]:
     pairs = zip(run["epoch"], run.get(column, ()), strict=False)
     return [(epoch, value) for epoch, value in pairs if value is not None]
+
+
+def _changes(run: Columns, column: str) -> bool:
+    return len({value for _, value in _points(run, column)}) > 1
 
 
 def _runs(history: Any) -> dict[str, Columns]:

@@ -105,7 +105,13 @@ def test_entries_that_are_none_are_left_out() -> None:
     assert np.asarray(line.get_ydata()).tolist() == [0.5, 0.3]
 
 
-def test_a_learning_rate_column_has_a_panel() -> None:
+def test_a_learning_rate_that_never_changes_has_no_panel() -> None:
+    assert titles(plots.curves(columns(3, lr=[0.1, 0.1, 0.1]))) == ["Loss", "Accuracy"]
+    two = {"one": columns(2, lr=[0.1, 0.1]), "other": columns(2, lr=[0.2, 0.1])}
+    assert titles(plots.curves(two)) == ["Loss", "Accuracy", "Learning rate"]
+
+
+def test_a_learning_rate_that_changes_has_a_panel() -> None:
     figure = plots.curves(columns(3, lr=[0.1, 0.01, 0.001]))
     assert titles(figure) == ["Loss", "Accuracy", "Learning rate"]
     assert list(shown(figure.axes[2]).values()) == [[0.1, 0.01, 0.001]]
@@ -160,7 +166,7 @@ def test_run_folders_are_named_by_themselves(tmp_path: Path) -> None:
     [
         (columns(0), ValueError, "at least one epoch"),
         ([], ValueError, "at least one run"),
-        ({"epoch": [1], "seconds": [2.0]}, ValueError, "a column loss, accuracy or lr"),
+        ({"epoch": [1], "seconds": [2.0]}, ValueError, "a column loss or accuracy"),
         ({"loss": [1.0]}, TypeError, "columns with one named epoch"),
         (3, TypeError, "history must be"),
     ],
