@@ -26,8 +26,10 @@ TASKS = ("classification", "regression")
 _FORMAT = "2"
 """Version of the metadata; files of before it named sizes and one activation."""
 
-_HOW_MADE = ("self", "init", "bias_init", "dtype", "rng")
+_HOW_MADE = ("init", "bias_init", "dtype", "rng")
 """Arguments of layers that say how their first values come about: the file holds the values."""
+_KEPT_AS = {"features": "in_features"}
+"""Arguments that a layer keeps under another name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +204,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     Returns
     -------
     Model
-        The network is ``.net``.
+        The network is ``.net``, in evaluation mode.
 
     Raises
     ------
@@ -273,6 +275,7 @@ def rebuilt(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> Model:
     dtype = np.dtype(metadata["dtype"])
     net = Sequential(*[_rebuilt_layer(spec, dtype) for spec in json.loads(metadata["layers"])])
     net.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("input.")})
+    net.eval()
     about: dict[str, Any] = json.loads(metadata["about"])
     if "loss" in about:
         about["loss"] = _made(losses, about["loss"], losses.Loss)
@@ -303,7 +306,7 @@ def _layer(layer: nn.Layer) -> dict[str, Any]:
     """Describe a layer by its constructor's arguments, which it keeps under the same names."""
     spec = _arguments(layer, nn, "layers")
     if "bias" in spec:
-        spec["bias"] = spec["bias"] is not None and spec["bias"] is not False
+        spec["bias"] = spec["bias"] is not None
     return spec
 
 
@@ -318,25 +321,30 @@ def _arguments(value: Any, module: Any, name: str) -> dict[str, Any]:
     kind = type(value)
     if getattr(module, kind.__name__, None) is not kind:
         raise TypeError(f"{name} must be of {module.__name__} to be saved, got {value!r}")
-    wanted = [key for key in inspect.signature(kind.__init__).parameters if key not in _HOW_MADE]
-    return {"type": kind.__name__} | {key: getattr(value, key) for key in wanted}
+    wanted = [key for key in inspect.signature(kind).parameters if key not in _HOW_MADE]
+    found = {key: getattr(value, _KEPT_AS.get(key, key)) for key in wanted}
+    return {"type": kind.__name__} | found
 
 
 def _rebuilt_layer(spec: Mapping[str, Any], dtype: np.dtype[Any]) -> nn.Layer:
-    kind = getattr(nn, spec["type"])
-    takes = inspect.signature(kind.__init__).parameters
+    takes = inspect.signature(_kind(nn, spec, nn.Layer)).parameters
     made: dict[str, Any] = {"dtype": dtype, "rng": _any_values()}
-    layer: nn.Layer = _made(
-        nn, {**spec, **{key: value for key, value in made.items() if key in takes}}, nn.Layer
-    )
+    given = {**spec, **{key: value for key, value in made.items() if key in takes}}
+    layer: nn.Layer = _made(nn, given, nn.Layer)
     return layer
 
 
 def _made(module: Any, spec: Mapping[str, Any], base: type) -> Any:
+    kind = _kind(module, spec, base)
+    return kind(**{key: value for key, value in spec.items() if key != "type"})
+
+
+def _kind(module: Any, spec: Mapping[str, Any], base: type) -> Any:
+    """Return the class that a file names, which must be one of ours: files run nothing else."""
     kind = getattr(module, spec["type"])
     if not (isinstance(kind, type) and issubclass(kind, base)):
         raise ValueError(f"{spec['type']} must be a {base.__name__}")
-    return kind(**{key: value for key, value in spec.items() if key != "type"})
+    return kind
 
 
 def _any_values() -> np.random.Generator:

@@ -1,6 +1,7 @@
 """Which data a command runs on, and what it says where they are not there."""
 
 import contextlib
+import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -304,3 +305,77 @@ def encoded(model: "Model", y: Any) -> Any:
             f"{' ...' if len(labels) > 10 else ''}, got {', '.join(unknown[:5])}"
         )
     return np.array([number[label] for label in found], np.int64)
+
+
+# ---- what a run did not train on --------------------------------------------------------------
+
+
+def held_out(
+    model: "Model",
+    run: Path,
+    data: Path | None = None,
+    target: str | None = None,
+    dataset: str | None = None,
+    root: Path | None = None,
+) -> tuple[str, Samples]:
+    """Return samples to measure a run's model on, and what they are.
+
+    Parameters
+    ----------
+    model : Model
+        The model of `run`.
+    run : Path
+        Its folder, or a model file.
+    data, target
+        A file, and the column of the true values.
+    dataset, root
+        A data set, for its test samples, and where to look for it first.
+        Without any of them: what `run` held out.
+    """
+    if data is not None:
+        rows = for_model(model, data, target, True)
+        return data.name, Samples(rows.x, rows.y)
+    options: dict[str, Any] = {}
+    if dataset is None:
+        options = config_of(run).get("train", {})
+        dataset = options.get("dataset")
+        root = Path(options["root"]) if root is None and "root" in options else root
+    if dataset is not None:
+        if dataset not in TITLES:
+            stop(
+                f"Error: {run / 'config.toml'} must name a data set, one of {', '.join(TITLES)}, "
+                f"got {dataset!r}.",
+                1,
+            )
+        name, arrays, _ = load(dataset, root)
+        if arrays.x_test.shape[1] != model.n_features:
+            raise ValueError(
+                f"{name} must have the {model.n_features} features of the model, got "
+                f"{arrays.x_test.shape[1]}"
+            )
+        return f"{TITLES[name]}, test", Samples(*arrays[2:])
+    path = Path(options["data"])
+    rows = for_model(model, path, target or options.get("target"), True)
+    samples = Samples(rows.x, rows.y)
+    fraction = options.get("validation", VALIDATION)
+    if not fraction:
+        return f"{path.name}, which it was trained on", samples
+    by_class = model.task == "classification"
+    return f"{path.name}, validation", parted(
+        samples, fraction, options["seed"], by_class, path.name
+    )[1]
+
+
+def config_of(run: Path) -> dict[str, Any]:
+    """Return what a run wrote to its config.toml."""
+    file = run / "config.toml"
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        stop(
+            f"Error: {run} must be a folder that fastfcn train wrote, to know its data; it has no "
+            "config.toml.",
+            1,
+        )
+    except ValueError as error:
+        stop(f"Error: {file} must be TOML as fastfcn train writes it: {error}", 1)

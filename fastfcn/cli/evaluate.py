@@ -1,15 +1,14 @@
 """``fastfcn evaluate``: how well a trained network does."""
 
 import json
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fastfcn.cli import data as sources
-from fastfcn.cli.data import TITLES, Samples
-from fastfcn.cli.messages import clean_errors, stop
+from fastfcn.cli.data import TITLES
+from fastfcn.cli.messages import clean_errors
 from fastfcn.cli.options import check_threads, threads_option
 from fastfcn.cli.tables import aligned
 
@@ -72,7 +71,7 @@ def command(
                     f"{run} must say its task and its loss to be evaluated; save it with "
                     "task=... and loss=..."
                 )
-            title, samples = _samples(model, run, data, target, dataset, root)
+            title, samples = sources.held_out(model, run, data, target, dataset, root)
             found = scores(model, samples, threads)
         if model.task == "classification":
             labels = model.classes or tuple(range(model.net.plan().stages[-1].out_features))
@@ -89,46 +88,6 @@ def _array(values: list[int]) -> Any:
     import numpy as np
 
     return np.array(values, np.int64)
-
-
-def _samples(
-    model: "Model",
-    run: Path,
-    data: Path | None,
-    target: str | None,
-    dataset: str | None,
-    root: Path | None,
-) -> tuple[str, Samples]:
-    """Return what to evaluate on, and its name."""
-    if data is not None:
-        rows = sources.for_model(model, data, target, True)
-        return data.name, Samples(rows.x, rows.y)
-    options: dict[str, Any] = {}
-    if dataset is None:
-        options = _options(run)
-        dataset = options.get("dataset")
-        root = Path(options["root"]) if root is None and "root" in options else root
-    if dataset is not None:
-        name, arrays, _ = sources.load(dataset, root)
-        return f"{TITLES[name]}, test", Samples(*arrays[2:])
-    path = Path(options["data"])
-    rows = sources.for_model(model, path, target or options.get("target"), True)
-    samples = Samples(rows.x, rows.y)
-    fraction = options.get("validation", sources.VALIDATION)
-    if not fraction:
-        return f"{path.name}, which it was trained on", samples
-    by_class = model.task == "classification"
-    _, held_out = sources.parted(samples, fraction, options["seed"], by_class, path.name)
-    return f"{path.name}, validation", held_out
-
-
-def _options(run: Path) -> dict[str, Any]:
-    """Return what a run was trained with."""
-    file = run / "config.toml"
-    if not file.is_file():
-        stop(f"Error: {run} does not say what it was trained on; pass --data or --dataset.", 1)
-    options: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))["train"]
-    return options
 
 
 def _told(title: str, model: "Model", found: dict[str, Any]) -> str:

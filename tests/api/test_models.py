@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastfcn as ff
-from fastfcn import losses, nn, tensor_files
+from fastfcn import losses, nn, optim, tensor_files
 from fastfcn.models import Model
 
 RNG = np.random.default_rng
@@ -44,6 +44,22 @@ def test_every_activation_reads_back_with_its_parameter(tmp_path, activation, dt
     assert model.dtype == dtype
 
 
+def test_normalisation_dropout_and_flattening_read_back(tmp_path):
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(6, 4), nn.BatchNorm1d(4, eps=1e-3, momentum=0.25), nn.ReLU(),
+        nn.Dropout(0.3, seed=5), nn.LayerNorm(4, eps=1e-4), nn.Linear(4, 2),
+    )  # fmt: skip
+    x, y = RNG(0).normal(size=(40, 2, 3)), RNG(1).integers(0, 2, 40)
+    sgd = optim.SGD(net.parameters(), lr=0.1)
+    ff.fit(net, x, y, loss=losses.CrossEntropyLoss(), optimizer=sgd, epochs=2)
+    model = again(tmp_path, net)
+    assert repr(model.net) == repr(net)
+    assert model.net[4].seed == 5
+    assert np.array_equal(model.net[2].running_var, net[2].running_var)
+    assert np.array_equal(ff.predict(model.net, x), ff.predict(net, x))
+    assert np.array_equal(model.net(x), ff.predict(net, x)), "a loaded network drops nothing"
+
+
 def test_layers_in_any_order_and_without_bias_read_back(tmp_path):
     net = nn.Sequential(
         nn.Tanh(), nn.Linear(4, 4, bias=False), nn.Linear(4, 2), nn.Softmax(), nn.ELU(2.0)
@@ -77,7 +93,10 @@ def test_everything_said_about_a_network_reads_back(tmp_path):
         losses.CrossEntropyLoss([1.0, 2.0, 0.5], label_smoothing=0.1, reduction="sum"),
         losses.CrossEntropyLoss(),
         losses.NLLLoss(ignore_index=2),
-        losses.MSELoss("sum"),
+        losses.MSELoss("sum", half=True),
+        losses.HuberLoss(2.0),
+        losses.L1Loss(),
+        losses.PoissonNLLLoss("batchmean"),
         losses.BCEWithLogitsLoss(),
     ],
     ids=repr,

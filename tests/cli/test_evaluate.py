@@ -92,7 +92,8 @@ def test_precision_recall_and_f1_are_scikit_learns() -> None:
     ("words", "code", "message"),
     [
         (["nowhere"], 1, "nowhere must be a safetensors file, and there is none"),
-        (["moved"], 1, "does not say what it was trained on; pass --data or --dataset"),
+        (["moved"], 1, "must be a folder that fastfcn train wrote, to know its data"),
+        (["bare.safetensors"], 1, "must say its task"),
         (["out", "--data", "none.csv"], 1, "none.csv must be a file, and there is none"),
         (["out", "--data", "f.csv", "--dataset", "digits"], 2, "not both"),
         (["out", "--dataset", "digits"], 1, "must have"),
