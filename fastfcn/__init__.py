@@ -15,6 +15,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fastfcn.version import __version__
+
 if TYPE_CHECKING:
     from fastfcn import datasets, losses, models, nn, optim, plots
     from fastfcn.history import History
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from fastfcn.models import load, save
     from fastfcn.precompile import warmup
     from fastfcn.training import evaluate, fit, predict, predict_proba
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "accuracy": "metrics",

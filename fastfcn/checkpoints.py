@@ -31,12 +31,15 @@ class Checkpoint(NamedTuple):
         The epochs that are done, with the seed.
     extra : dict
         What else the run keeps: anything JSON has, and arrays.
+    parameters : dict, optional
+        ``net.state_dict()`` as it was then, where the network has changed since.
     """
 
     model: Model
     optimizer: Mapping[str, Any]
     history: History
     extra: Mapping[str, Any]
+    parameters: Mapping[str, Array] | None = None
 
 
 def write(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
@@ -50,6 +53,7 @@ def write(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
         What to keep.
     """
     parameters, metadata = models.described(checkpoint.model)
+    parameters |= checkpoint.parameters or {}
     tensors = {f"model.{name}": array for name, array in parameters.items()}
     metadata |= {
         "optimizer": _taken_apart(checkpoint.optimizer, "optimizer", tensors),

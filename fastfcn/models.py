@@ -20,6 +20,7 @@ from fastfcn.frame import is_sparse
 from fastfcn.nn.containers import Sequential
 from fastfcn.training import predict, predict_proba
 from fastfcn.validation import as_matrix, as_real
+from fastfcn.version import __version__
 
 TASKS = ("classification", "regression")
 
@@ -51,7 +52,8 @@ class Model:
     target_name : str, optional
         The column that is predicted.
     target_scale, target_shift : float
-        Regression: a prediction is output·target_scale + target_shift.
+        Regression: a prediction is output·target_scale + target_shift; with `PoissonNLLLoss`, of
+        e^output.
     loss : Loss, optional
         What the network was trained with.
     image : dict, optional
@@ -135,6 +137,8 @@ class Model:
             return self.label(self.predict_proba(x, n_threads))
         rows, scale, shift = self.prepared(x)
         outputs = predict(self.net, rows, scale=scale, shift=shift, n_threads=n_threads)
+        if isinstance(self.loss, losses.PoissonNLLLoss):  # whose outputs are logarithms
+            outputs = np.exp(outputs)
         values = outputs * self.target_scale + self.target_shift
         return values[:, 0] if values.shape[1] == 1 else values
 
@@ -233,13 +237,11 @@ def load(path: str | os.PathLike[str]) -> Model:
 
 def described(model: Model) -> tuple[dict[str, Array], dict[str, str]]:
     """Return a model as arrays and text, for :mod:`fastfcn.tensor_files`."""
-    import fastfcn
-
     tensors = model.net.state_dict()
     metadata = {
         "format": "fastfcn",
         "format_version": _FORMAT,
-        "fastfcn_version": fastfcn.__version__,
+        "fastfcn_version": __version__,
         "layers": json.dumps([_layer(layer) for layer in model.net]),
         "dtype": str(model.dtype),
         # PyTorch's are transposed: said here for whoever reads the file with other tools.

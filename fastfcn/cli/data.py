@@ -180,8 +180,12 @@ def file(
     standardize: bool | None,
     validation: float,
     seed: int,
+    counts: bool = False,
 ) -> Data:
-    """Read a file to train on, tell its task, and hold a part of it out."""
+    """Read a file to train on, tell its task, and hold a part of it out.
+
+    `counts` says that the target of a regression must stay as it is, for a Poisson loss.
+    """
     import numpy as np
 
     from fastfcn.datasets.tables import SUFFIXES
@@ -214,7 +218,7 @@ def file(
         about["scale"] = 1.0 / 255.0
     elif standardize or standardize is None:
         about |= _standards(samples.x)
-    if task == "regression" and standardize is not False:
+    if task == "regression" and standardize is not False and not counts:
         center, spread = float(samples.y.mean()), float(samples.y.std()) or 1.0
         about |= {"target_shift": center, "target_scale": spread}
         samples = samples._replace(y=(samples.y - center) / spread)

@@ -22,7 +22,13 @@ ACTIVATIONS = {
 }
 """Activations of the hidden layers by their names here, and their classes in :mod:`fastfcn.nn`."""
 
-LOSSES = {"cross_entropy": "classification", "mse": "regression"}
+LOSSES = {
+    "cross_entropy": "classification",
+    "mse": "regression",
+    "mae": "regression",
+    "huber": "regression",
+    "poisson": "regression",
+}
 """Losses by their names here, and the task each is for."""
 
 DEFAULT_LOSSES = {"classification": "cross_entropy", "regression": "mse"}
@@ -39,7 +45,14 @@ def network(options: "Options", features: int, outputs: int) -> "nn.Sequential":
     dtype = np.dtype(options.dtype)
     layers: list[Any] = []
     for size in options.layers:
-        layers += [nn.Linear(features, size, dtype=dtype, rng=rng), activation()]
+        layers.append(nn.Linear(features, size, dtype=dtype, rng=rng))
+        if options.batch_norm:
+            layers.append(nn.BatchNorm1d(size, dtype=dtype))
+        if options.layer_norm:
+            layers.append(nn.LayerNorm(size, dtype=dtype))
+        layers.append(activation())
+        if options.dropout:
+            layers.append(nn.Dropout(options.dropout))
         features = size
     return nn.Sequential(*layers, nn.Linear(features, outputs, dtype=dtype, rng=rng))
 
@@ -74,7 +87,8 @@ def criterion(options: "Options", data: "Data") -> "losses.Loss":
     ):
         if value:
             raise click.BadParameter(f"needs classes, and the task is {task}.", param_hint=option)
-    return losses.MSELoss()
+    kinds = {"mse": losses.MSELoss, "mae": losses.L1Loss, "huber": losses.HuberLoss}
+    return kinds[name]() if name in kinds else losses.PoissonNLLLoss()
 
 
 def _balanced(data: "Data") -> Any:

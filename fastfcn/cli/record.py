@@ -29,6 +29,9 @@ class Options(NamedTuple):
     validation: float | None
     layers: tuple[int, ...]
     activation: str
+    dropout: float
+    batch_norm: bool
+    layer_norm: bool
     loss: str | None
     label_smoothing: float
     class_weight: str | None
@@ -37,6 +40,7 @@ class Options(NamedTuple):
     momentum: float
     nesterov: bool
     weight_decay: float
+    clip_norm: float | None
     batch_size: int | None
     dtype: str
     seed: int

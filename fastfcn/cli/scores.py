@@ -28,23 +28,24 @@ def scores(model: "Model", samples: "Samples", n_threads: int | None = None) -> 
     """
     import numpy as np
 
-    from fastfcn.training import evaluate, predict
+    from fastfcn.training import evaluate
 
     assert model.loss is not None
     x, scale, shift = model.prepared(samples.x)
-    given: dict[str, Any] = {"scale": scale, "shift": shift, "n_threads": n_threads}
-    result = evaluate(model.net, x, samples.y, loss=model.loss, **given)
+    result = evaluate(
+        model.net, x, samples.y, loss=model.loss, scale=scale, shift=shift, n_threads=n_threads
+    )
     found: dict[str, Any] = {"samples": len(samples.y), "loss": result.loss}
     if model.task != "regression":
         return found | {"accuracy": result.accuracy}
-    outputs = predict(model.net, x, **given)[:, 0].astype(np.float64)
-    error = outputs - samples.y
-    spread = float(((samples.y - samples.y.mean()) ** 2).sum())
-    squared = float((error**2).sum())
+    true = samples.y * model.target_scale + model.target_shift
+    error = model.predict(samples.x, n_threads).astype(np.float64) - true
+    spread = float(((true - true.mean()) ** 2).mean())
+    squared = float((error**2).mean())
     return found | {
         "r2": 1.0 - squared / spread if spread else float("nan"),
-        "mean_absolute_error": float(abs(error).mean()) * model.target_scale,
-        "root_mean_squared_error": float(np.sqrt((error**2).mean())) * model.target_scale,
+        "mean_absolute_error": float(abs(error).mean()),
+        "root_mean_squared_error": float(np.sqrt(squared)),
     }
 
 

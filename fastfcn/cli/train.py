@@ -117,6 +117,16 @@ CHECKPOINT_SECONDS = 10.0
     help="balanced: rare classes count as much as frequent ones.",
 )
 @click.option(
+    "--dropout",
+    type=Finite(min=0.0, max=1.0, max_open=True),
+    default=0.0,
+    show_default=True,
+    metavar="P",
+    help="Probability of dropping an output of a hidden layer in training.",
+)
+@click.option("--batch-norm", is_flag=True, help="Batch normalisation in each hidden layer.")
+@click.option("--layer-norm", is_flag=True, help="Layer normalisation in each hidden layer.")
+@click.option(
     "--epochs",
     type=click.IntRange(min=1),
     default=20,
@@ -144,6 +154,11 @@ CHECKPOINT_SECONDS = 10.0
     default=0.0,
     show_default=True,
     help="Factor of the parameters that is added to their gradients.",
+)
+@click.option(
+    "--clip-norm",
+    type=Finite(min=0.0, min_open=True),
+    help="Cut the gradient of each step to this norm. [default: as it is]",
 )
 @click.option(
     "--batch-size",
@@ -255,6 +270,8 @@ def _check(options: Options) -> None:
     """Refuse options that do not go together, before anything is loaded."""
     if options.nesterov and options.momentum == 0.0:
         raise click.BadParameter("needs --momentum above 0.", param_hint="'--nesterov'")
+    if options.batch_norm and options.layer_norm:
+        raise click.UsageError("give --batch-norm or --layer-norm, not both.")
     if options.data is not None and options.dataset is not None:
         raise click.UsageError("give --data or --dataset, not both.")
     if options.data is None:
@@ -291,6 +308,7 @@ def _load(options: Options) -> Data:
             options.standardize,
             sources.VALIDATION if options.validation is None else options.validation,
             options.seed,
+            counts=options.loss == "poisson",
         )
 
 
@@ -369,6 +387,7 @@ def _fit(
             validation_data=watched and (model.prepared(watched.x)[0], watched.y),
             seed=options.seed,
             n_threads=options.threads,
+            clip_norm=options.clip_norm,
             progress=options.progress,
             callback=keeper.epoch_done,
             history=None if checkpoint is None else checkpoint.history,

@@ -43,7 +43,7 @@ def stopping(after: int) -> Callable[..., History]:
             callback(epoch, history)
             if epoch == after:
                 net[0].weight[...] += 1.0
-                keywords["optimizer"].velocity[...] = 7.0
+                keywords["optimizer"].state[...] = 7.0
                 raise KeyboardInterrupt
 
         return fit(net, *arguments, callback=stop, **keywords)
