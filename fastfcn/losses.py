@@ -26,6 +26,12 @@ class Targets(NamedTuple):
     values: Array
     """Real (n, K), or one unread row for a loss with labels."""
 
+    def rows(self, index: Array) -> "Targets":
+        """Return the targets of some rows."""
+        if self.labels.size:
+            return self._replace(labels=self.labels[index])
+        return self._replace(values=self.values[index])
+
 
 class Loss:
     """Base of the losses.
