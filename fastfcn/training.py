@@ -14,13 +14,14 @@ from fastfcn.history import Evaluation, History
 from fastfcn.loop import run_fit
 from fastfcn.losses import Loss
 from fastfcn.nn.containers import Module, Sequential
-from fastfcn.optim import SGD
+from fastfcn.optim import Optimizer
 from fastfcn.plan import Plan
 from fastfcn.threads import check_threads
 from fastfcn.validation import as_csr, as_int, as_matrix, as_real, check_finite
 from fastfcn.workspace import Stage
 from fastfcn_kernels.activations import CODES
 from fastfcn_kernels.losses import CROSS_ENTROPY, NLL
+from fastfcn_kernels.table import LINEAR
 
 
 def fit(
@@ -29,7 +30,7 @@ def fit(
     y: Any,
     *,
     loss: Loss,
-    optimizer: SGD,
+    optimizer: Optimizer,
     batch_size: int = 32,
     epochs: int = 1,
     shuffle: bool = True,
@@ -40,6 +41,7 @@ def fit(
     check_finite: bool = True,
     n_threads: int | None = None,
     skip_zeros: bool = True,
+    clip_norm: float | None = None,
     progress: bool = False,
     callbacks: Iterable[Any] = (),
 ) -> History:
@@ -59,7 +61,7 @@ def fit(
         Targets, as the loss takes them.
     loss : Loss
         From :mod:`fastfcn.losses`.
-    optimizer : SGD
+    optimizer : Optimizer
         Over the network's parameters, or some of them: the others stay as they are. Its state
         carries over from call to call.
     batch_size : int, default 32
@@ -81,6 +83,8 @@ def fit(
     skip_zeros : bool, default True
         Whether to leave out products with zeros of x where that saves time. The result is the same
         to the bit; False is for measuring what it brings.
+    clip_norm : float, optional
+        The gradients of a step are scaled down together where their 2-norm is above this.
     progress : bool, default False
         A progress bar on standard error; one line an epoch where that is no terminal. Short for
         :class:`fastfcn.callbacks.ProgressBar` among the callbacks.
@@ -119,11 +123,13 @@ def fit(
     plan = _plan_of(net, loss)
     if loss.reduction == "none":
         raise ValueError('reduction must be "mean" or "sum" to train on, got "none"')
-    if not isinstance(optimizer, SGD):
-        raise TypeError(f"optimizer must be a fastfcn.optim.SGD, got {optimizer!r}")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be one of fastfcn.optim, got {optimizer!r}")
     epochs = as_int(epochs, "epochs", 1)
     batch_size = as_int(batch_size, "batch_size", 1)
     check_threads(n_threads)
+    if clip_norm is not None and not as_real(clip_norm, "clip_norm") > 0.0:
+        raise ValueError(f"clip_norm must be above 0 or None, got {clip_norm}")
     data = _checked_data(plan, x, y, loss, scale, shift, check_finite, ("x", "y"))
     n = data.source.rows
     if batch_size > n:
@@ -139,7 +145,9 @@ def fit(
     _check_chain(net, data.source)
 
     def make(data: Data, rows: int) -> Trainer:
-        return Trainer(net, plan, data, loss, optimizer, rows, n_threads, skip_zeros)
+        return Trainer(
+            net, plan, data, loss, optimizer, rows, n_threads, skip_zeros, clip_norm, history.seed
+        )
 
     def order(epoch: int) -> Array:
         return batch_order(history.seed, epoch, n, shuffle)
@@ -306,11 +314,11 @@ def _checked_source(
     scale, shift = as_real(scale, "scale"), as_real(shift, "shift")
     features = plan.stages[0].in_features
     if not is_sparse(x):
-        array = as_matrix(x, name, features)
+        array = as_matrix(x, name, features, plan.flattens)
         if finite:
             check_finite(array, name, plan.dtype)
         return source(array, plan.dtype, scale, shift)
-    if plan.stages[0].weight < 0:
+    if plan.stages[0].kind != LINEAR:
         raise ValueError(f"the first layer must be Linear for sparse {name}; pass {name}.toarray()")
     if shift != 0.0:
         raise ValueError(f"shift must be 0 for sparse {name}, got {shift}: it would fill the zeros")
@@ -359,7 +367,9 @@ def _check_chain(net: Module, data: Source) -> None:
         data.scale
     ) + dtype.type(data.shift)
     expected, _ = net.plan().predict(source(sample, dtype), 1)
-    if not np.array_equal(net.forward(sample), expected, equal_nan=True):
+    with net.evaluating():
+        got = net.forward(sample)
+    if not np.array_equal(got, expected, equal_nan=True):
         raise ValueError(
             f"{net.name}.forward must be its layers in the order of add_layers to run compiled, "
             "and gives something else; train it step by step"

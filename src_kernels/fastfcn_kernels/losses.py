@@ -270,8 +270,8 @@ def _largest(out, n):
     return best
 
 
-@native("fpnnnn")
-def loss_and_delta(frame_at, work, thread, n_threads, first, count):
+@native("fpnnnnn")
+def loss_and_delta(frame_at, work, thread, n_threads, first, count, phase):
     """Loss of every row of an output, and its gradient: a range kernel; see :func:`loss_rows`."""
     mode = default_fp_mode()
     frame = carray(frame_at, (t.FRAME_SIZE,))
