@@ -159,8 +159,11 @@ class Trainer:
 
     def _samples(self, order: Array, first: int, stop: int) -> Array:
         """Return the samples of each batch, or the sum of their weights."""
-        edges = np.append(np.arange(first, max(stop, first + 1), self._batch), stop)
-        return np.diff(edges).astype(np.float64)
+        begins = np.arange(first, max(stop, first + 1), self._batch)
+        weights = self._data.targets.weights
+        if weights.size and stop > first:
+            return np.add.reduceat(weights[order[first:stop]], begins - first)
+        return np.diff(np.append(begins, stop)).astype(np.float64)
 
     def compile(self, validates: bool) -> None:
         """Compile or load the kernels, so that training itself does not."""
@@ -211,12 +214,16 @@ class Trainer:
     def tally(self, first: int, stop: int) -> Tally:
         """Add up places first:stop of the epoch's order, as they were when trained on."""
         targets, rows = self._data.targets, self._order[first:stop]
-        part = targets if len(rows) == len(self._order) else targets.rows(rows)
+        whole = len(rows) == len(self._order)
+        part = targets if whole else targets.take(rows)
         total, divisor = float(self._values[first:stop].sum()), self._loss.divisor(part)
         if not self._data.accuracy:
             return Tally(total, divisor)
-        hits = self._hits[first:stop][targets.labels[rows] != self._loss.ignore_index]
-        return Tally(total, divisor, float(hits.sum()), len(hits))
+        counts = self._loss.counts(part)
+        if whole:
+            counts = counts[rows]
+        hits = self._hits[first:stop]
+        return Tally(total, divisor, float((hits * counts).sum()), float(counts.sum()))
 
 
 class Epochs(Protocol):

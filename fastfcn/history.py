@@ -20,6 +20,7 @@ class History:
         class labels.
     val_loss, val_accuracy : list of float or None
         On the validation data after the epoch; None without.
+        All four are weighted by ``sample_weight``, where that was given.
     lr : list of float
         The optimiser's learning rate in the epoch; at its end, where it changed within.
     seconds : list of float
@@ -96,7 +97,7 @@ class Tally(NamedTuple):
     """What a mean of the losses is divided by."""
     hits: float = 0.0
     counted: float = 0.0
-    """Samples that count for the accuracy; 0 also without class labels."""
+    """Samples that count for the accuracy, by their weights; 0 also without class labels."""
 
     def plus(self, other: "Tally") -> "Tally":
         """Return the tally of both parts together."""
