@@ -16,11 +16,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastfcn import datasets, losses, nn, optim, plots
+    from fastfcn import callbacks, datasets, losses, nn, optim, plots
     from fastfcn.history import History
+    from fastfcn.lr_finder import lr_find
     from fastfcn.metrics import accuracy, confusion_matrix, one_hot
     from fastfcn.precompile import warmup
     from fastfcn.training import evaluate, fit, predict, predict_proba
+    from fastfcn.weights import load_weights, save_weights
 
 __version__ = "0.1.0"
 
@@ -31,27 +33,34 @@ _HOMES = {
     "History": "history",
     "evaluate": "training",
     "fit": "training",
+    "load_weights": "weights",
+    "lr_find": "lr_finder",
     "predict": "training",
     "predict_proba": "training",
+    "save_weights": "weights",
     "warmup": "precompile",
 }
-_MODULES = ("datasets", "losses", "metrics", "nn", "optim", "plots", "training")
+_MODULES = ("callbacks", "datasets", "losses", "metrics", "nn", "optim", "plots", "training")
 
 __all__ = [
     "History",
     "__version__",
     "accuracy",
+    "callbacks",
     "confusion_matrix",
     "datasets",
     "evaluate",
     "fit",
+    "load_weights",
     "losses",
+    "lr_find",
     "nn",
     "one_hot",
     "optim",
     "plots",
     "predict",
     "predict_proba",
+    "save_weights",
     "warmup",
 ]
 
