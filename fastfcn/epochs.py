@@ -1,7 +1,7 @@
 """Epochs: a fit's buffers, and the kernel calls over them."""
 
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from fastfcn.buffers import Array, aligned_zeros
 from fastfcn.frame import Source, source
 from fastfcn.history import Evaluation
 from fastfcn.losses import Loss, Targets
+from fastfcn.metrics import share
 from fastfcn.nn.containers import Module
 from fastfcn.optim import Optimizer
 from fastfcn.plan import Plan
@@ -149,8 +150,11 @@ class Trainer:
 
     def _samples(self, order: Array, first: int, stop: int) -> Array:
         """Return the samples of each batch, or the sum of their weights."""
-        edges = np.append(np.arange(first, max(stop, first + 1), self._batch), stop)
-        return np.diff(edges).astype(np.float64)
+        begins = np.arange(first, max(stop, first + 1), self._batch)
+        weights = self._data.targets.weights
+        if weights.size and stop > first:
+            return np.add.reduceat(weights[order[first:stop]], begins - first)
+        return np.diff(np.append(begins, stop)).astype(np.float64)
 
     def compile(self, validates: bool) -> None:
         """Compile or load the kernels, so that training itself does not."""
@@ -175,7 +179,7 @@ class Trainer:
             report.advance(stop - first)
             now = time.perf_counter()
             self._pace.record(alone, (stop - first) / max(now - before, 1e-6))
-            steps = SLICE_SECONDS / max(now - before, 1e-6) * self._slice / self._batch
+            steps = SLICE_SECONDS / max(now - before, 1e-6) * (stop - first) / self._batch
             self._slice = self._batch * max(1, int(steps))
             first, before = stop, now
         self._order = order
@@ -184,16 +188,12 @@ class Trainer:
     def result(self) -> Evaluation:
         """Return loss and accuracy of the epoch's samples, each when it was trained on."""
         targets = self._data.targets
-        total = float(self._values.sum())
-        counted: Any = slice(None)
-        if targets.labels.size:
-            counted = targets.labels[self._order] != self._loss.ignore_index
-        if self._loss.reduction == "mean":
-            total /= max(self._loss.divisor(targets), np.finfo(np.float64).tiny)
+        divisor = max(self._loss.divisor(targets), np.finfo(np.float64).tiny)
+        total = float(self._values.sum()) / divisor
         if not self._data.accuracy:
             return Evaluation(total, None)
-        hits = self._hits[counted]
-        return Evaluation(total, float(hits.mean()) if hits.size else None)
+        counts = self._loss.counts(targets)[self._order]
+        return Evaluation(total, share(self._hits, counts))
 
 
 def _mask_seed(seed: int, epoch: int) -> int:
