@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 from fastfcn.version import __version__
 
 if TYPE_CHECKING:
-    from fastfcn import datasets, losses, models, nn, optim, plots
+    from fastfcn import callbacks, datasets, losses, models, nn, optim, plots
     from fastfcn.history import History
+    from fastfcn.lr_finder import lr_find
     from fastfcn.metrics import accuracy, confusion_matrix, one_hot
     from fastfcn.models import load, save
     from fastfcn.precompile import warmup
     from fastfcn.training import evaluate, fit, predict, predict_proba
+    from fastfcn.weights import load_weights, save_weights
 
 _HOMES = {
     "accuracy": "metrics",
@@ -33,23 +35,39 @@ _HOMES = {
     "evaluate": "training",
     "fit": "training",
     "load": "models",
+    "load_weights": "weights",
+    "lr_find": "lr_finder",
     "predict": "training",
     "predict_proba": "training",
     "save": "models",
+    "save_weights": "weights",
     "warmup": "precompile",
 }
-_MODULES = ("datasets", "losses", "metrics", "models", "nn", "optim", "plots", "training")
+_MODULES = (
+    "callbacks",
+    "datasets",
+    "losses",
+    "metrics",
+    "models",
+    "nn",
+    "optim",
+    "plots",
+    "training",
+)
 
 __all__ = [
     "History",
     "__version__",
     "accuracy",
+    "callbacks",
     "confusion_matrix",
     "datasets",
     "evaluate",
     "fit",
     "load",
+    "load_weights",
     "losses",
+    "lr_find",
     "models",
     "nn",
     "one_hot",
@@ -58,6 +76,7 @@ __all__ = [
     "predict",
     "predict_proba",
     "save",
+    "save_weights",
     "warmup",
 ]
 

@@ -7,12 +7,11 @@ of another.
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastfcn import models, tensor_files
+from fastfcn import models, weights
 from fastfcn.buffers import Array
 from fastfcn.history import History
 from fastfcn.models import Model
@@ -60,7 +59,7 @@ def write(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
         "history": json.dumps(vars(checkpoint.history)),
         "extra": _taken_apart(checkpoint.extra, "extra", tensors),
     }
-    tensor_files.write(Path(path), tensors, metadata)
+    weights.save_weights(path, tensors, metadata)
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
@@ -73,7 +72,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     ValueError
         For a file that is no checkpoint.
     """
-    tensors, metadata = tensor_files.read(Path(path))
+    tensors, metadata = weights.read(path)
     try:
         prefix = "model."
         parameters = {

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fastfcn import losses, nn, tensor_files
+from fastfcn import losses, nn, weights
 from fastfcn.buffers import Array
 from fastfcn.frame import is_sparse
 from fastfcn.nn.containers import Sequential
@@ -194,7 +194,7 @@ def save(path: str | os.PathLike[str], net: Sequential | Model, **about: Any) ->
     else:
         model = Model(net, **about)
     tensors, metadata = described(model)
-    tensor_files.write(Path(path), tensors, metadata)
+    weights.save_weights(path, tensors, metadata)
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -225,7 +225,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     file = Path(path)
     if file.is_dir():
         file = file / "model.safetensors"
-    tensors, metadata = tensor_files.read(file)
+    tensors, metadata = weights.read(file)
     try:
         return rebuilt(tensors, metadata)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -236,7 +236,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
 
 def described(model: Model) -> tuple[dict[str, Array], dict[str, str]]:
-    """Return a model as arrays and text, for :mod:`fastfcn.tensor_files`."""
+    """Return a model as arrays and text, for :mod:`fastfcn.weights`."""
     tensors = model.net.state_dict()
     metadata = {
         "format": "fastfcn",

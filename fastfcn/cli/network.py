@@ -1,6 +1,6 @@
 """The network, the loss and the optimiser that options ask for."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -30,6 +30,26 @@ LOSSES = {
     "poisson": "regression",
 }
 """Losses by their names here, and the task each is for."""
+
+
+class OptimizerKind(NamedTuple):
+    """An optimiser of :mod:`fastfcn.optim`, and what its options are by default."""
+
+    name: str
+    lr: float
+    weight_decay: float = 0.0
+    momentum: float | None = None
+    takes: tuple[str, ...] = ()
+
+
+OPTIMIZERS = {
+    "sgd": OptimizerKind("SGD", 0.02, momentum=0.9, takes=("momentum", "nesterov")),
+    "adam": OptimizerKind("Adam", 0.001),
+    "adamw": OptimizerKind("AdamW", 0.001, weight_decay=0.01),
+    "rmsprop": OptimizerKind("RMSprop", 0.001, momentum=0.0, takes=("momentum",)),
+    "adagrad": OptimizerKind("Adagrad", 0.01),
+}
+"""Optimisers by their names here."""
 
 DEFAULT_LOSSES = {"classification": "cross_entropy", "regression": "mse"}
 
@@ -99,14 +119,31 @@ def _balanced(data: "Data") -> Any:
     return counts.sum() / (data.outputs * np.maximum(counts, 1))
 
 
-def optimizer(options: "Options", net: "nn.Sequential") -> "optim.SGD":
+def with_defaults(options: "Options") -> "Options":
+    """Fill in what depends on the optimiser; refuse what it has not."""
+    kind = OPTIMIZERS[options.optimizer]
+    given = options._asdict()
+    for name in ("momentum", "nesterov"):
+        if given[name] and name not in kind.takes:
+            having = [other for other, of in OPTIMIZERS.items() if name in of.takes]
+            raise click.BadParameter(
+                f"is for --optimizer {' or '.join(having)}, got {options.optimizer}.",
+                param_hint=f"'--{name}'",
+            )
+    return options._replace(
+        lr=kind.lr if options.lr is None else options.lr,
+        momentum=kind.momentum if options.momentum is None else options.momentum,
+        weight_decay=kind.weight_decay if options.weight_decay is None else options.weight_decay,
+    )
+
+
+def optimizer(options: "Options", net: "nn.Sequential") -> "optim.Optimizer":
     """Make the optimiser."""
     from fastfcn import optim
 
-    return optim.SGD(
-        net.parameters(),
-        lr=options.lr,
-        momentum=options.momentum,
-        nesterov=options.nesterov,
-        weight_decay=options.weight_decay,
+    kind = OPTIMIZERS[options.optimizer]
+    extra = {name: getattr(options, name) for name in kind.takes}
+    made: optim.Optimizer = getattr(optim, kind.name)(
+        net.parameters(), lr=options.lr, weight_decay=options.weight_decay, **extra
     )
+    return made

@@ -36,11 +36,13 @@ class Options(NamedTuple):
     label_smoothing: float
     class_weight: str | None
     epochs: int
-    lr: float
-    momentum: float
+    optimizer: str
+    lr: float | None
+    momentum: float | None
     nesterov: bool
-    weight_decay: float
+    weight_decay: float | None
     clip_norm: float | None
+    early_stopping: int | None
     batch_size: int | None
     dtype: str
     seed: int
@@ -141,10 +143,11 @@ def summary(folder: Path, options: Options, data: Data, run: Run) -> str:
     seconds = sum(history.seconds)
     speed = len(history) * samples / max(seconds, 1e-9)
     flops = flops_per_sample(network.sizes(net))
-    sgd = f"SGD, lr {options.lr:g}, "
-    sgd += f"{'Nesterov momentum' if options.nesterov else 'momentum'} {options.momentum:g}"
+    steps = f"{network.OPTIMIZERS[options.optimizer].name}, lr {options.lr:g}"
+    if options.momentum is not None:
+        steps += f", {'Nesterov momentum' if options.nesterov else 'momentum'} {options.momentum:g}"
     if options.weight_decay:
-        sgd += f", weight decay {options.weight_decay:g}"
+        steps += f", weight decay {options.weight_decay:g}"
     parts = [("training", data.train), *data.held_out.items()]
     sizes = [f"{len(part.y):,} {name}" for name, part in parts]
     joined = f"{', '.join(sizes[:-1])} and {sizes[-1]}" if len(sizes) > 1 else sizes[0]
@@ -152,7 +155,7 @@ def summary(folder: Path, options: Options, data: Data, run: Run) -> str:
         ("data", f"{data.title}: {joined} samples"),
         ("layers", f"{_joined(network.sizes(net))}, {options.activation}, {options.dtype}"),
         ("parameters", f"{network.parameters(net):,}"),
-        ("optimiser", f"{sgd}, batch {options.batch_size}, seed {options.seed}"),
+        ("optimiser", f"{steps}, batch {options.batch_size}, seed {options.seed}"),
         (
             "training",
             f"{count(len(history), 'epoch')} in {seconds:.2f} s"
@@ -167,6 +170,8 @@ def summary(folder: Path, options: Options, data: Data, run: Run) -> str:
         *[(part, told(found)) for part, found in run.scores.items()],
         ("written", str(folder)),
     ]
+    if history.stop_reason is not None and not run.interrupted:
+        rows.insert(-1, ("stopped", history.stop_reason))
     if options.data is not None:
         rows.insert(1, ("task", _task(run.model)))
     return "\n".join(f"{name:<10}  {text}" for name, text in rows)

@@ -2,32 +2,20 @@
 
 import contextlib
 import math
-import time
-import zlib
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from fastfcn import runs
 from fastfcn.cli import data as sources
-from fastfcn.cli import network, record
+from fastfcn.cli import fitting, network, record
 from fastfcn.cli.configuration import from_config, from_run, refuse_changes
 from fastfcn.cli.data import TITLES, Data
 from fastfcn.cli.messages import INTERRUPTED, clean_errors, stop
 from fastfcn.cli.options import Finite, LayersCommand, check_threads, sizes, threads_option
 from fastfcn.cli.record import Options, Run
-from fastfcn.cli.scores import scores
-
-if TYPE_CHECKING:
-    from fastfcn.checkpoints import Checkpoint
-    from fastfcn.history import History
-    from fastfcn.losses import Loss
-    from fastfcn.models import Model
-
-CHECKPOINT_SECONDS = 10.0
-"""How much work a crash may cost; a checkpoint is written no more often."""
 
 
 @click.command(
@@ -134,26 +122,30 @@ CHECKPOINT_SECONDS = 10.0
     help="Passes over the training samples.",
 )
 @click.option(
+    "--optimizer",
+    type=click.Choice(list(network.OPTIMIZERS)),
+    default="sgd",
+    show_default=True,
+    help="What makes steps of gradients.",
+)
+@click.option(
     "--lr",
     type=Finite(min=0.0, min_open=True),
-    default=0.02,
-    show_default=True,
-    help="Learning rate.",
+    help="Learning rate. [default: "
+    + ", ".join(f"{kind.lr:g} for {name}" for name, kind in network.OPTIMIZERS.items())
+    + "]",
 )
 @click.option(
     "--momentum",
     type=Finite(min=0.0, max=1.0, max_open=True),
-    default=0.9,
-    show_default=True,
-    help="Momentum.",
+    help="Momentum of sgd and rmsprop. [default: 0.9 for sgd, 0 for rmsprop]",
 )
-@click.option("--nesterov", is_flag=True, help="Nesterov's form of momentum.")
+@click.option("--nesterov", is_flag=True, help="Nesterov's form of sgd's momentum.")
 @click.option(
     "--weight-decay",
     type=Finite(min=0.0),
-    default=0.0,
-    show_default=True,
-    help="Factor of the parameters that is added to their gradients.",
+    help="Factor of the parameters that is added to their gradients; for adamw that is taken off "
+    "themselves. [default: 0.01 for adamw, else 0]",
 )
 @click.option(
     "--clip-norm",
@@ -180,6 +172,13 @@ CHECKPOINT_SECONDS = 10.0
     help="Of the initial parameters and of the batches' order.",
 )
 @threads_option
+@click.option(
+    "--early-stopping",
+    type=click.IntRange(min=1),
+    metavar="PATIENCE",
+    help="Stop after so many epochs in which the validation loss has not become smaller, and keep "
+    "the weights of the best epoch. [default: train all epochs]",
+)
 @click.option(
     "--root",
     type=click.Path(file_okay=False, path_type=Path),
@@ -228,6 +227,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _train(options: Options) -> None:
+    options = network.with_defaults(options)
     _check(options)
     data = _load(options)
     samples = len(data.train.y)
@@ -239,7 +239,7 @@ def _train(options: Options) -> None:
             f"{options.batch_size}.",
             param_hint="'--batch-size'",
         )
-    checkpoint = None if options.resume is None else _checkpoint(options, data)
+    checkpoint = None if options.resume is None else fitting.to_go_on_with(options, data)
     criterion = network.criterion(options, data)
 
     started = datetime.now().astimezone()
@@ -252,7 +252,7 @@ def _train(options: Options) -> None:
     try:
         if checkpoint is None:
             record.write_options(folder, options, data)
-        run = _fit(options, data, criterion, checkpoint, folder)
+        run = fitting.fit_and_keep(options, data, criterion, checkpoint, folder)
         record.write(folder, started, options, data, run)
     finally:
         _leave_nothing_useless(folder)
@@ -268,8 +268,15 @@ def _train(options: Options) -> None:
 
 def _check(options: Options) -> None:
     """Refuse options that do not go together, before anything is loaded."""
-    if options.nesterov and options.momentum == 0.0:
+    if options.nesterov and not options.momentum:
         raise click.BadParameter("needs --momentum above 0.", param_hint="'--nesterov'")
+    if options.early_stopping and not (options.data or options.validation):
+        raise click.BadParameter(
+            "needs --validation above 0: test samples must not choose the epoch.",
+            param_hint="'--early-stopping'",
+        )
+    if options.early_stopping and options.validation == 0.0:
+        raise click.BadParameter("needs --validation above 0.", param_hint="'--early-stopping'")
     if options.batch_norm and options.layer_norm:
         raise click.UsageError("give --batch-norm or --layer-norm, not both.")
     if options.data is not None and options.dataset is not None:
@@ -312,34 +319,18 @@ def _load(options: Options) -> Data:
         )
 
 
-def _checkpoint(options: Options, data: Data) -> "Checkpoint":
-    """Read where the run to go on with stopped."""
-    from fastfcn import checkpoints
-
-    assert options.resume is not None
-    with sources.readable():
-        checkpoint = checkpoints.read(options.resume / "checkpoint.safetensors")
-    done = len(checkpoint.history)
-    if done >= options.epochs:
-        raise click.BadParameter(
-            f"{options.resume} has all of its {done} epochs; pass more with --epochs.",
-            param_hint="'--resume'",
+def _stop_if_diverged(options: Options, run: Run) -> None:
+    """End with a message where the loss is not finite."""
+    epoch, loss = run.history.epoch[-1], run.history.loss[-1]
+    if not math.isfinite(loss):
+        ways = [f"--lr below {options.lr:g}"]
+        ways += ["--clip-norm 1"] * (options.clip_norm is None)
+        ways += ["--standardize"] * (options.standardize is False)
+        stop(
+            f"Error: training diverged in epoch {epoch}: the loss is {loss}; try "
+            f"{' or '.join(ways)}.",
+            1,
         )
-    if checkpoint.extra["data"] != _fingerprint(data):
-        raise click.BadParameter(
-            f"{options.resume} must go on with the data it began with, and {data.title} has "
-            "changed; start another run.",
-            param_hint="'--resume'",
-        )
-    return checkpoint
-
-
-def _fingerprint(data: Data) -> str:
-    """Return a few characters that tell the training samples from others."""
-    import numpy as np
-
-    x, y = (np.ascontiguousarray(values) for values in data.train)
-    return f"{x.shape[0]}x{x.shape[1]}-{zlib.crc32(y.data, zlib.crc32(x.data)):08x}"
 
 
 def _leave_nothing_useless(folder: Path) -> None:
@@ -348,116 +339,3 @@ def _leave_nothing_useless(folder: Path) -> None:
         if {path.name for path in folder.iterdir()} <= {"config.toml"}:
             (folder / "config.toml").unlink(missing_ok=True)
             folder.rmdir()
-
-
-def _fit(
-    options: Options,
-    data: Data,
-    criterion: "Loss",
-    checkpoint: "Checkpoint | None",
-    folder: Path,
-) -> Run:
-    from fastfcn.models import Model
-    from fastfcn.training import fit
-
-    assert options.batch_size is not None
-    if checkpoint is None:
-        net = network.network(options, data.train.x.shape[1], data.outputs)
-        model = Model(net, loss=criterion, **data.about)
-    else:
-        model = checkpoint.model
-    optimizer = network.optimizer(options, model.net)
-    if checkpoint is not None:
-        optimizer.load_state_dict(checkpoint.optimizer)
-    x, scale, shift = model.prepared(data.train.x)
-    watched = next(iter(data.held_out.values()), None)
-    keeper = _Keeper(folder / "checkpoint.safetensors", model, optimizer, _fingerprint(data))
-
-    began = time.perf_counter()
-    interrupted = False
-    try:
-        history = fit(
-            model.net,
-            x,
-            data.train.y,
-            loss=criterion,
-            optimizer=optimizer,
-            batch_size=options.batch_size,
-            epochs=options.epochs,
-            validation_data=watched and (model.prepared(watched.x)[0], watched.y),
-            seed=options.seed,
-            n_threads=options.threads,
-            clip_norm=options.clip_norm,
-            progress=options.progress,
-            callback=keeper.epoch_done,
-            history=None if checkpoint is None else checkpoint.history,
-            scale=scale,
-            shift=shift,
-        )
-    except KeyboardInterrupt:
-        if keeper.last is None:
-            raise
-        interrupted = True
-        history = keeper.last.history
-        _keep_whole_epochs(history)
-        model.net.load_state_dict(keeper.parameters)
-    around = time.perf_counter() - began - history.compile_seconds - sum(history.seconds)
-    keeper.write()
-    parts = {"train": data.train, **data.held_out}
-    found = {name: scores(model, part, options.threads) for name, part in parts.items()}
-    return Run(model, history, found, max(around, 0.0), interrupted)
-
-
-class _Keeper:
-    """Remembers the last whole epoch, for Ctrl-C, and writes it to disk from time to time.
-
-    The model that is kept is the one the history's last row is about, not one some steps further.
-    """
-
-    def __init__(self, path: Path, model: "Model", optimizer: Any, data: str) -> None:
-        self._path, self._model, self._optimizer, self._data = path, model, optimizer, data
-        self.last: Checkpoint | None = None
-        self.parameters: dict[str, Any] = {}
-        self._written = time.perf_counter()
-
-    def epoch_done(self, epoch: int, history: "History") -> None:
-        from fastfcn.checkpoints import Checkpoint
-
-        parameters = self._model.net.state_dict()
-        self.last = Checkpoint(
-            self._model, self._optimizer.state_dict(), history, {"data": self._data}
-        )
-        self.parameters = parameters
-        if time.perf_counter() - self._written > CHECKPOINT_SECONDS:
-            self.write()
-
-    def write(self) -> None:
-        """Write the last whole epoch, with the parameters that the network has now."""
-        from fastfcn import checkpoints
-
-        assert self.last is not None
-        checkpoints.write(self._path, self.last)
-        self._written = time.perf_counter()
-
-
-def _stop_if_diverged(options: Options, run: Run) -> None:
-    """End with a message where the loss is not finite."""
-    bad = [
-        epoch
-        for epoch, loss in zip(run.history.epoch, run.history.loss, strict=True)
-        if not math.isfinite(loss)
-    ]
-    if bad:
-        stop(
-            f"Error: the loss is not finite from epoch {bad[0]} on: training diverged; try a "
-            f"smaller --lr than {options.lr:g}.",
-            1,
-        )
-
-
-def _keep_whole_epochs(history: "History") -> None:
-    """Cut a row that Ctrl-C left half written: the columns are filled one after the other."""
-    columns = [column for column in vars(history).values() if isinstance(column, list)]
-    whole = min(map(len, columns))
-    for column in columns:
-        del column[whole:]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastfcn as ff
-from fastfcn import losses, nn, optim, tensor_files
+from fastfcn import losses, nn, optim, weights
 from fastfcn.models import Model
 
 RNG = np.random.default_rng
@@ -142,7 +142,7 @@ def test_a_file_of_version_1_still_loads(tmp_path):
         "format": "fastfcn", "fastfcn_version": "0.1.0", "layers": "5 7 3", "scale": "0.5",
         "activation": "leaky_relu", "dtype": "float32", "shift": "0.0",
     }  # fmt: skip
-    tensor_files.write(tmp_path / "model.safetensors", net.state_dict(), metadata)
+    weights.save_weights(tmp_path / "model.safetensors", net.state_dict(), metadata)
     model = ff.load(tmp_path)
     x = np.ones((2, 5))
     assert repr(model.net) == repr(net)
@@ -193,7 +193,7 @@ def test_what_cannot_be_saved_is_refused_and_nothing_written(tmp_path, net, abou
 
 def test_files_of_others_are_refused_by_name(tmp_path):
     file = tmp_path / "other.safetensors"
-    tensor_files.write(file, {"w": np.zeros(3)}, {})
+    weights.save_weights(file, {"w": np.zeros(3)}, {})
     with pytest.raises(ValueError, match=r"other\.safetensors must have the metadata"):
         ff.load(file)
     file.write_bytes(b"no safetensors")
@@ -205,8 +205,8 @@ def test_files_of_others_are_refused_by_name(tmp_path):
 
 def test_a_file_names_no_class_beyond_layers_and_losses(tmp_path):
     ff.save(tmp_path / "m.safetensors", network())
-    tensors, metadata = tensor_files.read(tmp_path / "m.safetensors")
+    tensors, metadata = weights.read(tmp_path / "m.safetensors")
     metadata["layers"] = json.dumps([{"type": "init"}])
-    tensor_files.write(tmp_path / "m.safetensors", tensors, metadata)
+    weights.save_weights(tmp_path / "m.safetensors", tensors, metadata)
     with pytest.raises(ValueError, match="init must be a Layer"):
         ff.load(tmp_path / "m.safetensors")

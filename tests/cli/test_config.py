@@ -29,7 +29,7 @@ def test_options_come_from_the_file_and_the_command_line_wins() -> None:
     assert (options["layers"], options["lr"], options["nesterov"]) == ((32, 16), 1.0, True)
     assert (options["exclude"], options["image_size"]) == (("a", "b"), (8, 9))
     assert (options["epochs"], options["progress"]) == (7, True)
-    assert options["momentum"] == 0.9
+    assert options["batch_size"] is None
 
 
 @pytest.mark.parametrize("order", [0, 1])

@@ -11,6 +11,7 @@ import pytest
 
 from command_line import config_of, done, flowers, run, same_model
 from fastfcn import checkpoints, training
+from fastfcn.callbacks import TrainingRun
 from fastfcn.history import History
 
 QUICK = ("--dataset", "digits", "--layers", "16", "8", "--no-progress")
@@ -26,32 +27,52 @@ def rows(folder: str) -> list[list[str]]:
 def same_run(first: str, second: str) -> bool:
     """Whether two runs have the same parameters, optimiser state and history, bit for bit."""
     states = [checkpoints.read(Path(f, "checkpoint.safetensors")) for f in (first, second)]
-    velocities = [state.optimizer["velocity"] for state in states]
+    nets = [state.model.net.state_dict() for state in states]
+    optimizers = [state.optimizer for state in states]
+    assert optimizers[0].keys() == optimizers[1].keys()
     return (
         same_model(first, second)
-        and all(np.array_equal(a, b) for a, b in zip(*velocities, strict=True))
+        and all(np.array_equal(nets[0][name], nets[1][name]) for name in nets[0])
+        and all(same(optimizers[0][name], optimizers[1][name]) for name in optimizers[0])
         and rows(first) == rows(second)
     )
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, list):
+        return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    return bool(one == other)
 
 
 def stopping(after: int) -> Callable[..., History]:
     """A fit that Ctrl-C ends some steps into the epoch after this one."""
     fit = training.fit
 
-    def stopped(net: Any, *arguments: Any, callback: Any, **keywords: Any) -> Any:
-        def stop(epoch: int, history: History) -> None:
-            callback(epoch, history)
-            if epoch == after:
-                net[0].weight[...] += 1.0
-                keywords["optimizer"].state[...] = 7.0
+    class Stop:
+        def on_epoch_trained(self, run: TrainingRun) -> None:
+            if run.epoch > after:
+                run.net[0].weight[...] += 1.0  # type: ignore[index]
+                run.optimizer.state[...] = 7.0
                 raise KeyboardInterrupt
 
-        return fit(net, *arguments, callback=stop, **keywords)
+    def stopped(*arguments: Any, callbacks: Any, **keywords: Any) -> Any:
+        return fit(*arguments, callbacks=[*callbacks, Stop()], **keywords)
 
     return stopped
 
 
-@pytest.mark.parametrize("words", [[], ["--nesterov", "--weight-decay", "1e-3"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--nesterov", "--weight-decay", "1e-3", "--clip-norm", "0.5"],
+        ["--dropout", "0.3", "--batch-norm"],
+        ["--optimizer", "adam", "--layer-norm", "--dtype", "float64"],
+        ["--optimizer", "adamw"],
+        ["--optimizer", "rmsprop", "--momentum", "0.5"],
+        ["--optimizer", "adagrad", "--validation", "0.2"],
+    ],
+    ids=lambda words: " ".join(words),
+)
 @pytest.mark.parametrize("after", [1, 3])
 def test_an_interrupted_run_goes_on_to_the_bits_of_a_whole_one(
     monkeypatch: pytest.MonkeyPatch, after: int, words: list[str]
@@ -62,11 +83,35 @@ def test_an_interrupted_run_goes_on_to_the_bits_of_a_whole_one(
     result = run("train", *QUICK, *words, "--epochs", "5", "--output", "parts")
     assert result.exit_code == 130
     assert "fastfcn train --resume parts" in result.stderr
+    assert config_of("parts")["result"]["epochs_done"] == after
     monkeypatch.setattr(training, "fit", fit)
     done("train", "--resume", "parts")
     assert same_run("whole", "parts")
     assert config_of("parts")["result"]["epochs_done"] == 5
     assert config_of("parts")["train"] == config_of("whole")["train"]
+
+
+@pytest.mark.parametrize("after", range(1, 12, 2))
+def test_early_stopping_goes_on_with_its_patience_and_the_best_weights(
+    monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    flowers(Path("f.csv"))
+    words = ("--data", "f.csv", "--target", "kind", "--lr", "0.9", "--momentum", "0.95",
+             "--batch-size", "8", "--layers", "4", "--early-stopping", "4", "--epochs", "60",
+             "--clip-norm", "1", "--no-progress")  # fmt: skip
+    done("train", *words, "--output", "whole")
+    total = config_of("whole")["result"]["epochs_done"]
+    assert after < total < 60, "the test needs a run that stops early"
+    fit = training.fit
+    monkeypatch.setattr(training, "fit", stopping(after))
+    assert run("train", *words, "--output", "parts").exit_code == 130
+    monkeypatch.setattr(training, "fit", fit)
+    text = done("train", "--resume", "parts").stdout
+    assert "val_loss has not improved for 4 epochs" in text
+    assert same_run("whole", "parts")
+    again = run("train", "--resume", "parts", "--epochs", "70")
+    assert again.exit_code == 2
+    assert f"has ended in epoch {total}: val_loss has not improved" in again.stderr
 
 
 def test_a_run_on_a_file_goes_on_too() -> None:
@@ -83,7 +128,7 @@ def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of a process that is killed only the first config.toml and a checkpoint are there."""
-    monkeypatch.setattr("fastfcn.cli.train.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("fastfcn.cli.fitting.CHECKPOINT_SECONDS", 0.0)
     done("train", *QUICK, "--epochs", "4", "--output", "whole")
     done("train", *QUICK, "--epochs", "2", "--output", "killed")
     for name in ("model.safetensors", "history.csv", "curves.png"):
@@ -93,7 +138,7 @@ def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(
 
 
 def test_checkpoints_are_written_while_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastfcn.cli.train.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("fastfcn.cli.fitting.CHECKPOINT_SECONDS", 0.0)
     seen: list[int] = []
     write = checkpoints.write
 

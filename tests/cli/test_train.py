@@ -17,8 +17,9 @@ from click.testing import Result
 import fastfcn
 from command_line import config_of, done, flowers, run, same_model
 from fastfcn import cli, datasets, losses, runs, training
+from fastfcn.callbacks import TrainingRun
 from fastfcn.cli import network
-from fastfcn.history import History
+from fastfcn.cli.record import Options
 from fastfcn.rates import flops_per_sample
 
 QUICK = ("--dataset", "digits", "--epochs", "2", "--layers", "16", "8")
@@ -57,7 +58,10 @@ def test_the_defaults_are_the_references_settings() -> None:
     assert options["layers"] == (256, 128)
     assert options["activation"] == "relu"
     assert options["epochs"] == 20
-    assert (options["lr"], options["momentum"], options["weight_decay"]) == (0.02, 0.9, 0.0)
+    filled = network.with_defaults(Options(**options))
+    assert (filled.optimizer, filled.lr, filled.momentum, filled.weight_decay) == (
+        "sgd", 0.02, 0.9, 0.0
+    )  # fmt: skip
 
 
 def test_a_batch_has_128_samples_or_all_there_are() -> None:
@@ -300,24 +304,27 @@ def test_a_bad_option_is_named_and_nothing_is_written(words: list[str], message:
 def test_a_run_that_diverges_says_so_and_keeps_its_files() -> None:
     result = run("train", *QUICK, "--lr", "1e30", "--output", "out")
     assert result.exit_code == 1
-    assert "training diverged; try a smaller --lr" in result.stderr
+    assert re.search(
+        r"diverged in epoch 1: the loss is (nan|inf); try --lr below 1e\+30", result.stderr
+    )
     assert {path.name for path in Path("out").iterdir()} == FILES
 
 
-def interrupting(after: int) -> Callable[..., History]:
+def interrupting(after: int) -> Callable[..., Any]:
     """A fit that Ctrl-C ends just after an epoch, some steps into the next one."""
     fit = training.fit
 
-    def interrupted(net: Any, *arguments: Any, callback: Any, **keywords: Any) -> Any:
-        def stop(epoch: int, history: History) -> None:
-            if epoch > after:
-                raise KeyboardInterrupt
-            callback(epoch, history)
-            if epoch == after:
-                net[0].weight[...] += 1.0
+    class Stop:
+        def on_epoch_trained(self, run: TrainingRun) -> None:
+            if run.epoch > after:
                 raise KeyboardInterrupt
 
-        return fit(net, *arguments, callback=stop, **keywords)
+        def on_epoch_begin(self, run: TrainingRun) -> None:
+            if run.epoch > after:
+                run.net[0].weight[...] += 1.0  # type: ignore[index]
+
+    def interrupted(*arguments: Any, callbacks: Any, **keywords: Any) -> Any:
+        return fit(*arguments, callbacks=[*callbacks, Stop()], **keywords)
 
     return interrupted
 
