@@ -39,10 +39,11 @@ def curves(history: Any, title: str | None = None, *, log: bool = False) -> "Fig
     Parameters
     ----------
     history : History, mapping, path, or several of them
-        A run: what :func:`fastfcn.fit` returned, its columns (``history.as_dict()``), a run folder,
-        or a CSV file of such columns. Several runs to compare: a mapping from their names to them,
-        or a list, whose run folders are named by themselves. Entries that are None are left out,
-        and so are panels without any entry, or with a learning rate that never changes.
+        A run: what :func:`fastfcn.fit` returned, its columns (``history.as_dict()``), a fitted
+        estimator, a run folder, or a CSV file of such columns. Several runs to compare: a mapping
+        from their names to them, or a list, whose run folders are named by themselves. Entries
+        that are None are left out, and so are panels without any entry, or with a learning rate
+        that never changes.
     title : str, optional
         Above all panels.
     log : bool, default False
@@ -192,7 +193,8 @@ def _columns(run: Any) -> Columns:
 
         columns: Any = read_history(run)
     else:
-        columns = run.as_dict() if hasattr(run, "as_dict") else run
+        history = getattr(run, "history_", run)
+        columns = history.as_dict() if hasattr(history, "as_dict") else history
     if not isinstance(columns, Mapping) or "epoch" not in columns:
         raise TypeError(
             "history must be what fit returned, its columns with one named epoch, a run folder, "

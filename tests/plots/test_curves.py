@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,12 @@ def test_what_fit_returns_is_drawn() -> None:
     figure = plots.curves(history)
     assert shown(figure.axes[0]) == {"training (while learning)": history.loss}
     assert legend(figure) == ["training (while learning)"]
+
+
+def test_a_fitted_estimator_is_drawn_by_its_history() -> None:
+    history = ff.History(epoch=[1, 2], loss=[0.5, 0.4])
+    figure = plots.curves(SimpleNamespace(history_=history))
+    assert shown(figure.axes[0]) == {"training (while learning)": [0.5, 0.4]}
 
 
 def test_panels_without_numbers_are_left_out() -> None:
