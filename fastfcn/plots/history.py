@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from fastfcn.buffers import Array
 from fastfcn.plots import style
 
 if TYPE_CHECKING:
-    from fastfcn.plots.style import Axes, Figure
+    from fastfcn.plots.style import Axes, Figure, Line2D
 
 Columns = Mapping[str, Sequence[Any]]
 
@@ -47,7 +50,7 @@ def curves(history: Any, title: str | None = None, *, log: bool = False) -> "Fig
     title : str, optional
         Above all panels.
     log : bool, default False
-        Whether the loss has a logarithmic axis.
+        Whether the loss has a logarithmic axis, where any of it is above 0.
 
     Returns
     -------
@@ -89,7 +92,7 @@ def curves(history: Any, title: str | None = None, *, log: bool = False) -> "Fig
     for one, panel in zip(axes, panels, strict=True):
         _draw(one, panel, runs)
         style.whole_numbers(one, 10 if len(panels) < 3 else 6)
-        if log and panel.title == "Loss":
+        if log and panel.title == "Loss" and any((_values(line) > 0).any() for line in one.lines):
             style.plain_logarithms(one)
     style.legend_below(figure, *_legend(runs))
     return figure
@@ -105,12 +108,20 @@ def _draw(axes: "Axes", panel: _Panel, runs: Mapping[str, Columns]) -> None:
                 x, y = zip(*points, strict=True)
                 look = _look(number, label, len(runs)) | _markers(number, len(run["epoch"]))
                 axes.plot(x, y, label=label if len(runs) == 1 else f"{name}, {label}", **look)
+    if not any(len(_values(line)) for line in axes.lines):
+        style.note(axes, "no finite value: training diverged")
     # One epoch alone would be given fractions of an epoch around it.
     axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     if panel.title == "Accuracy":
         style.percentages(axes)
     else:
         axes.ticklabel_format(axis="y", useOffset=False)
+
+
+def _values(line: "Line2D") -> Array:
+    """Return what is seen of a line."""
+    values = np.asarray(line.get_ydata(), np.float64)
+    return values[np.isfinite(values)]
 
 
 def _look(number: int, label: str, runs: int) -> dict[str, Any]:

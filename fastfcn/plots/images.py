@@ -99,7 +99,7 @@ def misclassified(
     if not len(shown):
         figure, [axes] = style.figure(1.5, title)
         axes.set_axis_off()
-        axes.text(0.5, 0.5, "every prediction is right", ha="center", fontsize=style.PANEL)
+        style.note(axes, "every prediction is right")
         return figure
     captions = []
     for i in shown:

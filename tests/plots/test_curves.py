@@ -129,6 +129,15 @@ def test_accuracies_are_written_as_percentages() -> None:
     assert axes.yaxis.get_major_formatter()(0.985) == "98.5%"
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_a_run_that_diverged_at_once_is_said_to_have(log: bool, tmp_path: Path) -> None:
+    history = columns(2, loss=[math.nan, math.inf], val_loss=[math.nan, math.nan])
+    loss, accuracy = plots.curves(history, log=log).axes
+    assert [text.get_text() for text in loss.texts] == ["no finite value: training diverged"]
+    assert not accuracy.texts
+    loss.figure.savefig(tmp_path / "curves.png")
+
+
 def test_log_is_for_the_loss_alone() -> None:
     figure = plots.curves(columns(20), log=True)
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear"]
