@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fastfcn.version import __version__
 
 if TYPE_CHECKING:
-    from fastfcn import callbacks, datasets, losses, models, nn, optim, plots
+    from fastfcn import callbacks, datasets, losses, models, nn, optim, plots, schedules
     from fastfcn.history import History
     from fastfcn.lr_finder import lr_find
     from fastfcn.metrics import accuracy, confusion_matrix, one_hot
@@ -52,6 +52,7 @@ _MODULES = (
     "nn",
     "optim",
     "plots",
+    "schedules",
     "training",
 )
 
@@ -77,6 +78,7 @@ __all__ = [
     "predict_proba",
     "save",
     "save_weights",
+    "schedules",
     "warmup",
 ]
 

@@ -72,7 +72,9 @@ def fit_and_keep(
                 n_threads=options.threads,
                 clip_norm=options.clip_norm,
                 progress=options.progress,
-                callbacks=[keeper] if stopping is None else [stopping, keeper],
+                schedule=network.schedule(options),
+                # The keeper last: it keeps what the others have done.
+                callbacks=[c for c in (network.plateau(options), stopping, keeper) if c],
                 history=None if checkpoint is None else checkpoint.history,
                 scale=scale,
                 shift=shift,

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 if TYPE_CHECKING:
-    from fastfcn import losses, nn, optim
+    from fastfcn import losses, nn, optim, schedules
+    from fastfcn.callbacks import ReduceLROnPlateau
     from fastfcn.cli.data import Data
     from fastfcn.cli.record import Options
 
@@ -50,6 +51,24 @@ OPTIMIZERS = {
     "adagrad": OptimizerKind("Adagrad", 0.01),
 }
 """Optimisers by their names here."""
+
+SCHEDULES = (
+    "constant",
+    "step",
+    "exponential",
+    "linear",
+    "cosine",
+    "inverse-scaling",
+    "one-cycle",
+    "plateau",
+)
+"""Schedules of the learning rate by their names here."""
+
+SCHEDULE_OPTIONS = {
+    "schedule_epochs": ("step", "plateau"),
+    "schedule_factor": ("step", "exponential", "plateau"),
+}
+"""Which schedules an option is for."""
 
 DEFAULT_LOSSES = {"classification": "cross_entropy", "regression": "mse"}
 
@@ -119,10 +138,52 @@ def _balanced(data: "Data") -> Any:
     return counts.sum() / (data.outputs * np.maximum(counts, 1))
 
 
+def schedule(options: "Options") -> "schedules.Schedule | None":
+    """Make the schedule of the learning rate, but for a plateau's, which is a callback."""
+    from fastfcn import schedules
+
+    kinds: dict[str, Any] = {
+        "step": lambda: schedules.StepLR(
+            options.schedule_epochs or max(1, options.epochs // 3), options.schedule_factor or 0.1
+        ),
+        "exponential": lambda: schedules.Exponential(options.schedule_factor or 0.95),
+        "linear": schedules.Polynomial,
+        "cosine": schedules.Cosine,
+        "inverse-scaling": schedules.InverseScaling,
+        "one-cycle": schedules.OneCycle,
+    }
+    then = kinds[options.schedule]() if options.schedule in kinds else None
+    return schedules.WarmUp(epochs=options.warm_up, then=then) if options.warm_up else then
+
+
+def plateau(options: "Options") -> "ReduceLROnPlateau | None":
+    """Make the callback of ``--schedule plateau``."""
+    from fastfcn.callbacks import ReduceLROnPlateau
+
+    if options.schedule != "plateau":
+        return None
+    # Test samples must not choose anything.
+    monitor = "val_loss" if options.data or options.validation else "loss"
+    if options.validation == 0.0:
+        monitor = "loss"
+    return ReduceLROnPlateau(
+        monitor, options.schedule_factor or 0.1, patience=options.schedule_epochs or 5
+    )
+
+
 def with_defaults(options: "Options") -> "Options":
     """Fill in what depends on the optimiser; refuse what it has not."""
     kind = OPTIMIZERS[options.optimizer]
     given = options._asdict()
+    for name in ("schedule_epochs", "schedule_factor"):
+        kinds = SCHEDULE_OPTIONS[name]
+        if given[name] is not None and options.schedule not in kinds:
+            raise click.BadParameter(
+                f"is for --schedule {' or '.join(kinds)}, got {options.schedule}.",
+                param_hint=f"'--{name.replace('_', '-')}'",
+            )
+    if options.schedule == "plateau" and options.schedule_factor and options.schedule_factor >= 1.0:
+        raise click.BadParameter("must be below 1.", param_hint="'--schedule-factor'")
     for name in ("momentum", "nesterov"):
         if given[name] and name not in kind.takes:
             having = [other for other, of in OPTIMIZERS.items() if name in of.takes]

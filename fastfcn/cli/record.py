@@ -42,6 +42,10 @@ class Options(NamedTuple):
     nesterov: bool
     weight_decay: float | None
     clip_norm: float | None
+    schedule: str
+    schedule_epochs: int | None
+    schedule_factor: float | None
+    warm_up: int | None
     early_stopping: int | None
     batch_size: int | None
     dtype: str
@@ -148,6 +152,8 @@ def summary(folder: Path, options: Options, data: Data, run: Run) -> str:
         steps += f", {'Nesterov momentum' if options.nesterov else 'momentum'} {options.momentum:g}"
     if options.weight_decay:
         steps += f", weight decay {options.weight_decay:g}"
+    if options.schedule != "constant":
+        steps += f", {options.schedule} schedule"
     parts = [("training", data.train), *data.held_out.items()]
     sizes = [f"{len(part.y):,} {name}" for name, part in parts]
     joined = f"{', '.join(sizes[:-1])} and {sizes[-1]}" if len(sizes) > 1 else sizes[0]

@@ -148,6 +148,34 @@ from fastfcn.cli.record import Options, Run
     "themselves. [default: 0.01 for adamw, else 0]",
 )
 @click.option(
+    "--schedule",
+    type=click.Choice(network.SCHEDULES),
+    default="constant",
+    show_default=True,
+    help="How the learning rate goes on from --lr: drops every few epochs (step) or when the loss "
+    "stays (plateau), falls in each epoch or step, or rises first (one-cycle).",
+)
+@click.option(
+    "--schedule-epochs",
+    type=click.IntRange(min=1),
+    metavar="EPOCHS",
+    help="step: from one drop to the next [default: a third of all]; plateau: without a smaller "
+    "loss before a drop [default: 5].",
+)
+@click.option(
+    "--schedule-factor",
+    type=Finite(min=0.0, min_open=True),
+    metavar="FACTOR",
+    help="Of a drop of step and plateau [default: 0.1]; of each epoch of exponential [default: "
+    "0.95].",
+)
+@click.option(
+    "--warm-up",
+    type=click.IntRange(min=1),
+    metavar="EPOCHS",
+    help="Rise from a tenth of the learning rate to it over so many epochs; then --schedule.",
+)
+@click.option(
     "--clip-norm",
     type=Finite(min=0.0, min_open=True),
     help="Cut the gradient of each step to this norm. [default: as it is]",

@@ -70,6 +70,9 @@ def stopping(after: int) -> Callable[..., History]:
         ["--optimizer", "adamw"],
         ["--optimizer", "rmsprop", "--momentum", "0.5"],
         ["--optimizer", "adagrad", "--validation", "0.2"],
+        ["--schedule", "one-cycle", "--lr", "0.1"],
+        ["--schedule", "cosine", "--warm-up", "2"],
+        ["--schedule", "plateau", "--schedule-epochs", "1", "--lr", "0.9"],
     ],
     ids=lambda words: " ".join(words),
 )

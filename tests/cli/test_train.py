@@ -283,6 +283,17 @@ def test_an_empty_folder_may_be_written_to() -> None:
         (["--batch-size", "0"], "'--batch-size'"),
         (["--batch-size", "1434"], "at most the 1,433 training samples of digits"),
         (["--nesterov", "--momentum", "0"], "needs --momentum above 0"),
+        (["--nesterov", "--optimizer", "adam"], "is for --optimizer sgd, got adam"),
+        (["--momentum", "0.5", "--optimizer", "adam"], "is for --optimizer sgd or rmsprop"),
+        (["--batch-norm", "--layer-norm"], "give --batch-norm or --layer-norm, not both"),
+        (["--dropout", "1"], "'--dropout'"),
+        (["--clip-norm", "0"], "'--clip-norm'"),
+        (["--early-stopping", "3"], "test samples must not choose the epoch"),
+        (["--early-stopping", "3", "--validation", "0"], "needs --validation above 0"),
+        (["--schedule", "cosine", "--schedule-epochs", "3"], "is for --schedule step or plateau"),
+        (["--schedule-factor", "0.5"], "or plateau, got constant"),
+        (["--schedule", "plateau", "--schedule-factor", "1"], "must be below 1"),
+        (["--loss", "mse"], "must be one of cross_entropy for classification, got mse"),
         (["--threads", "100000"], "n_threads must be between 1 and"),
         (["--dtype", "float16"], "'--dtype'"),
         (["--activation", "softmax"], "'--activation'"),
@@ -299,6 +310,50 @@ def test_a_bad_option_is_named_and_nothing_is_written(words: list[str], message:
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("name", list(network.OPTIMIZERS))
+def test_every_optimiser_learns_with_its_defaults_which_are_written_down(name: str) -> None:
+    train("--dataset", "digits", "--layers", "32", "--epochs", "25", "--batch-size", "32",
+          "--optimizer", name, "--output", "out")  # fmt: skip
+    config = config_of("out")
+    assert config["result"]["test_accuracy"] > 0.9
+    kind = network.OPTIMIZERS[name]
+    assert (config["train"]["lr"], config["train"]["weight_decay"]) == (kind.lr, kind.weight_decay)
+    assert config["train"].get("momentum") == kind.momentum
+
+
+def test_layers_come_in_the_order_of_the_field() -> None:
+    train(*QUICK[:4], "--layers", "8", "6", "--batch-norm", "--dropout", "0.25", "--output", "out")
+    kinds = [type(layer).__name__ for layer in fastfcn.load("out").net]
+    hidden = ["Linear", "BatchNorm1d", "ReLU", "Dropout"]
+    assert kinds == [*hidden, *hidden, "Linear"]
+    train(*QUICK[:4], "--layers", "8", "--layer-norm", "--output", "other")
+    kinds = [type(layer).__name__ for layer in fastfcn.load("other").net]
+    assert kinds == ["Linear", "LayerNorm", "ReLU", "Linear"]
+
+
+@pytest.mark.parametrize("schedule", network.SCHEDULES)
+@pytest.mark.parametrize("warm_up", [None, 2])
+def test_every_schedule_trains_and_changes_the_run(schedule: str, warm_up: int | None) -> None:
+    words = (*QUICK[:2], "--layers", "8", "--epochs", "6")
+    extra = () if warm_up is None else ("--warm-up", warm_up)
+    # Patience that runs out at once: the loss of such steps goes up and down.
+    more = ("--schedule-epochs", 1, "--lr", 2.0) if schedule == "plateau" else ()
+    train(*words, *more[2:], "--output", "plain")
+    train(*words, *more, *extra, "--schedule", schedule, "--output", "out")
+    same = schedule == "constant" and warm_up is None
+    assert same_model("plain", "out") == same
+
+
+def test_early_stopping_keeps_the_best_epoch() -> None:
+    train(*QUICK[:2], "--layers", "16", "--lr", "1.5", "--epochs", "200", "--validation", "0.3",
+          "--early-stopping", "3", "--output", "out")  # fmt: skip
+    with open("out/history.csv", newline="", encoding="utf-8") as file:
+        losses_ = [float(row["val_loss"]) for row in csv.DictReader(file)]
+    best = losses_.index(min(losses_))
+    assert len(losses_) == best + 1 + 3 < 200
+    assert config_of("out")["result"]["validation_loss"] == min(losses_)
 
 
 def test_a_run_that_diverges_says_so_and_keeps_its_files() -> None:
