@@ -72,7 +72,7 @@ def stopping(after: int) -> Callable[..., History]:
         ["--optimizer", "adagrad", "--validation", "0.2"],
         ["--schedule", "one-cycle", "--lr", "0.1"],
         ["--schedule", "cosine", "--warm-up", "2"],
-        ["--schedule", "plateau", "--schedule-epochs", "1", "--lr", "0.9"],
+        ["--schedule", "plateau", "--schedule-epochs", "2", "--lr", "1e-5"],
     ],
     ids=lambda words: " ".join(words),
 )
