@@ -16,7 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastfcn import callbacks, datasets, losses, nn, optim, plots
+    from fastfcn import callbacks, datasets, losses, nn, optim, plots, schedules
     from fastfcn.history import History
     from fastfcn.lr_finder import lr_find
     from fastfcn.metrics import accuracy, confusion_matrix, one_hot
@@ -40,7 +40,17 @@ _HOMES = {
     "save_weights": "weights",
     "warmup": "precompile",
 }
-_MODULES = ("callbacks", "datasets", "losses", "metrics", "nn", "optim", "plots", "training")
+_MODULES = (
+    "callbacks",
+    "datasets",
+    "losses",
+    "metrics",
+    "nn",
+    "optim",
+    "plots",
+    "schedules",
+    "training",
+)
 
 __all__ = [
     "History",
@@ -61,6 +71,7 @@ __all__ = [
     "predict",
     "predict_proba",
     "save_weights",
+    "schedules",
     "warmup",
 ]
 
