@@ -182,7 +182,7 @@ def fit(
     validate = None
     if validation_data is not None:
         validate = _validation(validation_data, intake, n_threads, left)
-    hooks = Hooks((ProgressBar(), *callbacks) if progress else callbacks)
+    hooks = Hooks(callbacks, first=[ProgressBar()] if progress else [])
     run = TrainingRun(net, optimizer, loss, history, epochs, epoch=len(history))
     run_fit(run, hooks, feed, validate)
     return history
