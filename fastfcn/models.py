@@ -224,6 +224,11 @@ def load(path: str | os.PathLike[str]) -> Model:
     """
     file = Path(path)
     if file.is_dir():
+        if not (file / "model.safetensors").exists() and (file / "checkpoint.safetensors").exists():
+            raise FileNotFoundError(
+                f"{file} must hold a model.safetensors, and has a checkpoint only: its run did not "
+                f"end; fastfcn train --resume {file} goes on with it"
+            )
         file = file / "model.safetensors"
     tensors, metadata = weights.read(file)
     try:

@@ -167,7 +167,7 @@ def fit(
     feed: Epochs
     if y is None:
         stream = Stream(x, intake.batch, left, "x", batch_size, order)
-        feed = StreamEpochs(make, stream)
+        feed = StreamEpochs(make, stream, len(history) + 1, optimizer.steps)
         _check_chain(net, feed.first.source)
     else:
         data = intake.whole(x, y, sample_weight)

@@ -36,9 +36,17 @@ def command(run: Path | None, as_json: bool) -> None:
     Without RUN: the versions, the processor and its vector units, the threads, and the folder of
     the compiled kernels: what a report of a bug should have in it.
     """
+    from fastfcn import models
+
+    table = ""
     with clean_errors("nothing is written", "close other programs"), sources.readable():
-        found = _machine() if run is None else _of_run(run)
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else _told(found))
+        if run is None:
+            found = _machine()
+        else:
+            model = models.load(run)
+            found = {"run": str(run)} | _of_model(model) | _of_run(run)
+            table = f"\n\n{model.net.summary()}"
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else _told(found) + table)
 
 
 def _told(found: dict[str, Any]) -> str:
@@ -51,8 +59,7 @@ def _told(found: dict[str, Any]) -> str:
         elif isinstance(value, dict):
             text = ", ".join(f"{key} {item}" for key, item in value.items())
         elif isinstance(value, list):
-            shown = "\n".join(map(str, value)) if name == "layers" else ", ".join(map(str, value))
-            text = shown.replace("\n", "\n" + " " * (width + 2))
+            text = ", ".join(map(str, value))
         elif isinstance(value, int):
             text = f"{value:,}"
         lines.append(f"{name.replace('_', ' '):<{width}}  {text}")
@@ -110,33 +117,32 @@ def _processor() -> str:
 
 
 def _of_run(run: Path) -> dict[str, Any]:
-    from fastfcn import models
-
-    model = models.load(run)
-    found = {"run": str(run)} | _of_model(model)
+    """Return what a run folder tells beside its model; nothing of a model file."""
     config = run / "config.toml"
-    if run.is_dir() and config.is_file():
-        tables = tomllib.loads(config.read_text(encoding="utf-8"))
-        train, result = tables.get("train", {}), tables.get("result", {})
-        found["trained_on"] = train.get("data") or train.get("dataset") or "unknown"
-        found["epochs"] = f"{result.get('epochs_done', 0)} of {train.get('epochs')}"
-        for name, value in result.items():
-            if isinstance(value, float) and name.startswith(("train_", "validation_", "test_")):
-                found[name] = round(value, 6)
-        found["made_with"] = {
-            k: v for k, v in tables.get("made_with", {}).items() if k in ("fastfcn", "numba")
-        }
-    return found
+    if not config.is_file():
+        return {}
+    tables = tomllib.loads(config.read_text(encoding="utf-8"))
+    train, result = tables.get("train", {}), tables.get("result", {})
+    found: dict[str, Any] = {
+        "trained_on": train.get("data") or train.get("dataset") or "unknown",
+        "epochs": f"{result.get('epochs_done', 0)} of {train.get('epochs')}",
+    }
+    for name, value in result.items():
+        if isinstance(value, float) and name.startswith(("train_", "validation_", "test_")):
+            found[name] = round(value, 6)
+    made = tables.get("made_with", {})
+    return found | {"made_with": {k: v for k, v in made.items() if k in ("fastfcn", "numba")}}
 
 
 def _of_model(model: "Model") -> dict[str, Any]:
-    from fastfcn.cli.network import parameters, sizes
+    from fastfcn.cli.network import sizes
 
-    net = model.net
+    net, whole = model.net, model.net.summary()
     found: dict[str, Any] = {
-        "layers": [repr(layer) for layer in net],
         "sizes": "-".join(map(str, sizes(net))),
-        "parameters": parameters(net),
+        "layers": [row.layer for row in whole.layers],
+        "parameters": whole.parameters,
+        "flops": whole.flops,
         "dtype": str(model.dtype),
         "task": model.task or "not said",
         "loss": "not said" if model.loss is None else type(model.loss).__name__,

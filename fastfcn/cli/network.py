@@ -101,11 +101,6 @@ def sizes(net: "nn.Sequential") -> tuple[int, ...]:
     return (net.linears[0].in_features, *[layer.out_features for layer in net.linears])
 
 
-def parameters(net: "nn.Sequential") -> int:
-    """Return the number of trainable values."""
-    return sum(parameter.size for parameter in net.parameters())
-
-
 def criterion(options: "Options", data: "Data") -> "losses.Loss":
     """Make the loss that fits the task."""
     from fastfcn import losses

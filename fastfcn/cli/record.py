@@ -108,7 +108,7 @@ def write(folder: Path, started: datetime, options: Options, data: Data, run: Ru
     result = {
         "model": {
             "sizes": network.sizes(net),
-            "parameters": network.parameters(net),
+            "parameters": net.summary().parameters,
             "task": run.model.task,
             "loss": type(run.model.loss).__name__,
         },
@@ -140,13 +140,12 @@ def _joined(sizes: tuple[int, ...]) -> str:
 
 def summary(folder: Path, options: Options, data: Data, run: Run) -> str:
     """Return what the terminal shows of a run, a line a fact."""
-    from fastfcn.rates import flops_per_sample
-
     history, net = run.history, run.model.net
+    whole = net.summary()
     samples = len(data.train.y)
     seconds = sum(history.seconds)
     speed = len(history) * samples / max(seconds, 1e-9)
-    flops = flops_per_sample(network.sizes(net))
+    flops = whole.training_flops
     steps = f"{network.OPTIMIZERS[options.optimizer].name}, lr {options.lr:g}"
     if options.momentum is not None:
         steps += f", {'Nesterov momentum' if options.nesterov else 'momentum'} {options.momentum:g}"
@@ -157,10 +156,14 @@ def summary(folder: Path, options: Options, data: Data, run: Run) -> str:
     parts = [("training", data.train), *data.held_out.items()]
     sizes = [f"{len(part.y):,} {name}" for name, part in parts]
     joined = f"{', '.join(sizes[:-1])} and {sizes[-1]}" if len(sizes) > 1 else sizes[0]
+    layers = [_joined(network.sizes(net)), options.activation]
+    layers += ["batch normalisation"] * options.batch_norm
+    layers += ["layer normalisation"] * options.layer_norm
+    layers += [f"dropout {options.dropout:g}"] * (options.dropout > 0.0)
     rows = [
         ("data", f"{data.title}: {joined} samples"),
-        ("layers", f"{_joined(network.sizes(net))}, {options.activation}, {options.dtype}"),
-        ("parameters", f"{network.parameters(net):,}"),
+        ("layers", ", ".join([*layers, options.dtype])),
+        ("parameters", f"{whole.parameters:,}"),
         ("optimiser", f"{steps}, batch {options.batch_size}, seed {options.seed}"),
         (
             "training",

@@ -72,6 +72,54 @@ def test_a_fit_in_two_parts_gives_the_bits_of_one(tmp_path, dtype, stop_after):
     assert parts.history.loss == whole.history.loss
 
 
+class StopAfter:
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, run):
+        if run.epoch == self.epoch:
+            run.stop("enough")
+
+
+class Indexed:
+    """A data set of samples, as PyTorch's map-style ones."""
+
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return len(self.y)
+
+    def __getitem__(self, i):
+        return self.x[i], self.y[i]
+
+
+@pytest.mark.parametrize("stop", [1, 4])
+@pytest.mark.parametrize("form", ["arrays", "batches", "samples"])
+def test_schedules_masks_and_batches_go_on_as_well(stop, form):
+    batches = [(RNG(i).normal(size=(8, 4)), RNG(i).integers(0, 3, 8)) for i in range(5)]
+    x, y = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    data = {"arrays": (x, y), "batches": (batches,), "samples": (Indexed(x, y),)}[form]
+
+    def trained(*stops):
+        first, last = nn.Linear(4, 9, rng=RNG(3)), nn.Linear(9, 3, rng=RNG(4))
+        net = nn.Sequential(first, nn.Dropout(0.2), last)
+        adam = optim.Adam(net.parameters(), lr=0.1)
+        history = None
+        for epoch in stops:
+            history = ff.fit(
+                net, *data, loss=losses.CrossEntropyLoss(),
+                optimizer=adam, batch_size=8, epochs=6, seed=2, schedule=ff.schedules.Cosine(),
+                callbacks=[StopAfter(epoch)], history=history,
+            )  # fmt: skip
+        return net.state_dict(), history
+
+    whole, parts = trained(6), trained(stop, 6)
+    assert all(np.array_equal(whole[0][name], parts[0][name]) for name in whole[0])
+    assert whole[1].loss == parts[1].loss
+    assert parts[1].lr == whole[1].lr
+
+
 def test_a_history_that_has_all_epochs_or_another_seed_is_refused():
     net = nn.Sequential(nn.Linear(2, 2))
     sgd = optim.SGD(net.parameters())

@@ -136,6 +136,9 @@ def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(
     done("train", *QUICK, "--epochs", "2", "--output", "killed")
     for name in ("model.safetensors", "history.csv", "curves.png"):
         Path("killed", name).unlink()
+    refused = run("evaluate", "killed")
+    assert refused.exit_code == 1
+    assert "its run did not end; fastfcn train --resume killed goes on" in refused.stderr
     done("train", "--resume", "killed", "--epochs", "4")
     assert same_run("whole", "killed")
 
