@@ -280,7 +280,8 @@ def _train(options: Options) -> None:
     try:
         if checkpoint is None:
             record.write_options(folder, options, data)
-        run = fitting.fit_and_keep(options, data, criterion, checkpoint, folder)
+        with sources.readable():
+            run = fitting.fit_and_keep(options, data, criterion, checkpoint, folder)
         record.write(folder, started, options, data, run)
     finally:
         _leave_nothing_useless(folder)

@@ -231,7 +231,7 @@ def _numbers(
     if not number:
         raise TableError(f"{file} must have at least one row, got none")
     x = np.frombuffer(values, np.float64).reshape(number, len(chosen))
-    _check_missing(file, x, [names[i] for i in chosen])
+    _check_finite(file, x, [names[i] for i in chosen])
     return x, labels
 
 
@@ -302,7 +302,7 @@ def _read_parquet(
     x = np.empty((len(frame), len(chosen)))
     for i, name in enumerate(chosen):
         x[:, i] = frame[name].cast(polars.Float64).to_numpy()  # null becomes NaN
-    _check_missing(file, x, chosen)
+    _check_finite(file, x, chosen)
     if target is None:
         return Table(x, tuple(chosen))
     column, what = frame[target], _column(target, file)
@@ -373,7 +373,7 @@ def _rows(values: NDArray[Any], what: str) -> NDArray[Any]:
     if values.ndim < 2 or not len(values):
         raise TableError(f"{what} must have a sample a row, (n, features), got {values.shape}")
     rows = values.reshape(len(values), -1)
-    _check_missing(Path(what), rows, [str(i) for i in range(rows.shape[1])])
+    _check_finite(Path(what), rows, [str(i) for i in range(rows.shape[1])])
     return rows
 
 
@@ -400,7 +400,7 @@ def _chosen(
     return left
 
 
-def _check_missing(file: Path, x: NDArray[Any], names: Sequence[str]) -> None:
+def _check_finite(file: Path, x: NDArray[Any], names: Sequence[str]) -> None:
     if x.dtype.kind != "f":
         return
     lost = np.isnan(x)
@@ -410,6 +410,13 @@ def _check_missing(file: Path, x: NDArray[Any], names: Sequence[str]) -> None:
             for i in np.flatnonzero(lost.any(axis=0))
         }
         raise TableError(_missing_message(file, missing))
+    endless = np.isinf(x)
+    if endless.any():
+        row, column = (int(place[0]) for place in np.nonzero(endless))
+        raise TableError(
+            f"{_listed([names[column]])} of {file} must be finite, got {x[row, column]} in row "
+            f"{row + 1}"
+        )
 
 
 def _text_message(file: Path, names: Sequence[str], got: str) -> str:

@@ -174,6 +174,28 @@ def test_options_for_files_are_refused_without_one(words: list[str]) -> None:
     assert "is for --data FILE only" in result.stderr
 
 
+def test_counts_are_predicted_as_counts() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=400)
+    y = rng.poisson(np.exp(1.0 + x))
+    write_csv(Path("c.csv"), {"x": x.tolist(), "y": y.tolist()})
+    words = ("--data", "c.csv", "--target", "y", "--task", "regression", "--loss", "poisson")
+    done("train", *words, *QUICK, "--epochs", "60", "--output", "out")
+    said = fastfcn.load("out").predict(np.array([[-1.0], [0.0], [1.0]]))
+    np.testing.assert_allclose(said, np.exp([0.0, 1.0, 2.0]), rtol=0.25)
+    assert config_of("out")["result"]["validation_r2"] > 0.5
+
+
+def test_a_target_the_loss_cannot_take_is_refused_and_nothing_is_written() -> None:
+    write_csv(Path("c.csv"), {"x": list(range(40)), "y": [-0.5, 1.5] * 20})
+    words = ("--data", "c.csv", "--target", "y", "--loss", "poisson")
+    result = run("train", *words)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert "target" in result.stderr
+    assert not list(Path("runs").iterdir())
+
+
 def test_class_options_are_refused_for_a_regression() -> None:
     prices(Path("p.csv"))
     for words in (["--label-smoothing", "0.1"], ["--class-weight", "balanced"]):

@@ -63,6 +63,7 @@ def test_true_and_false_are_one_and_zero(tmp_path):
         ("a,b\n1,2\n3,\n4,NA\n", r"column 'b' of .* no missing values, got 2 \(first in row 2\); "
          ".*SimpleImputer"),
         ("a,b\n1,2\n3,nan\n", r"column 'b' of .* no missing values, got 1 \(first in row 2\)"),
+        ("a,b\n1,2\n3,-inf\n", r"column 'b' of .* must be finite, got -inf in row 2"),
         ("a,b\n1,2\n3\n", "row 2 of .* must have 2 fields, .* got 1"),
         ("a,a\n1,2\n", "name each column differently, got 'a' twice"),
         ("1.5,2\n1,2\n", "must have the names of its columns in the first line, got numbers"),
