@@ -63,7 +63,9 @@ class Objective(Trainer):
         self._at: Array | None = None
 
     def compile(self, validates: bool) -> None:
-        self._sum_gradients(0)
+        self._sum_gradients(0, self._n_threads)
+        if self._pace.free:  # may go on with one thread
+            self._sum_gradients(0, 1)
         if validates:
             self.compile_prediction()
 
@@ -84,7 +86,9 @@ class Objective(Trainer):
         """Return value and gradient, with the penalty."""
         self.place(theta)
         self._at = theta.copy()
-        sums = self._sum_gradients(self.seen)
+        alone, started = self._pace.alone(), time.perf_counter()
+        sums = self._sum_gradients(self.seen, 1 if alone else self._n_threads)
+        self._pace.record(alone, self.seen / max(time.perf_counter() - started, 1e-6))
         value, penalties = self.optimizer.penalty(self._samples_in_all)
         value += float(self._values.sum()) / self._divisor
         pairs = zip(self.optimizer.parameters, penalties, strict=True)
@@ -99,12 +103,12 @@ class Objective(Trainer):
         penalty, _ = self.optimizer.penalty(self._samples_in_all)
         return penalty + float(self._values.sum()) / self._divisor
 
-    def _sum_gradients(self, n: int) -> Array:
+    def _sum_gradients(self, n: int, n_threads: int | None) -> Array:
         """Return the gradient of the sum of the first n rows' losses, flat as the parameters."""
         space = self._space
         gradients = self._space.frame.array(t.GRADS)
         sums = np.zeros(gradients.size)
-        with threads(self._n_threads, self._work) as count:
+        with threads(n_threads, self._work) as count:
             count = min(count, space.copies)
             space.run(drivers.prepare, 0, 0, count)
             for first in range(0, max(n, 1), self._batch):  # once without rows, for the compiler
