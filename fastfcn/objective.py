@@ -52,7 +52,7 @@ class Objective(Trainer):
         super().__init__(net, plan, data, loss, optimizer, rows, n_threads, skip_zeros, 1.0)
         self.optimizer = optimizer
         frame = self._space.frame
-        frame.phases([drivers.learn] * (2 * self._space.phases - 1) + [drivers.update])
+        frame.phases([drivers.learn, drivers.update])  # one each: no layer looks at a whole batch
         frame[t.DIVISOR] = ONE
         frame[t.ORDER] = 0
         self.seen = data.source.rows
@@ -79,7 +79,8 @@ class Objective(Trainer):
         first = 0
         for parameter in self.optimizer.parameters:
             values = theta[first : first + parameter.size]
-            parameter.data = values.reshape(parameter.shape)
+            with np.errstate(over="ignore"):  # a line search may go far
+                parameter.data = values.reshape(parameter.shape)
             first += parameter.size
 
     def __call__(self, theta: Array) -> tuple[float, Array]:

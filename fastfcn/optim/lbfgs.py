@@ -189,4 +189,4 @@ class LBFGS(Optimizer):
                 "maxiter": np.iinfo(np.int32).max,  # the caller counts, and ends by an exception
             },
         )
-        return Minimum(result.x, bool(result.success), str(result.message))
+        return Minimum(result.x, bool(result.success), str(result.message).strip(" :"))

@@ -326,6 +326,24 @@ def test_at_a_minimum_there_is_one_epoch_in_which_nothing_moves():
     assert not net[0].weight.any()
 
 
+def test_a_loss_that_is_not_a_number_ends_it_with_a_warning():
+    net = network()
+    net[0].weight[0, 0] = np.nan
+    with pytest.warns(RuntimeWarning, match="epoch 1") as caught:
+        _, lbfgs, history = fitted(net=net)
+    assert np.isnan(history.loss[-1]) and len(history) == 1 and not lbfgs.converged
+    assert caught[0].filename == __file__
+
+
+def test_targets_of_no_scale_end_it_where_it_began_without_a_word_of_overflow():
+    net = nn.Sequential(nn.Linear(1, 1, init=nn.init.Zeros(), bias_init=nn.init.Zeros()))
+    x = np.linspace(-1, 1, 20, dtype=np.float32).reshape(-1, 1)
+    lbfgs = optim.LBFGS(net.parameters())
+    history = ff.fit(net, x, 1e30 * x, loss=losses.MSELoss(), optimizer=lbfgs, epochs=30)
+    assert history.stop_reason == "minimiser stopped: ABNORMAL"
+    assert np.isfinite(history.loss).all() and net[0].weight == 0.0
+
+
 @pytest.mark.parametrize(
     "duplicate", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))]
 )
