@@ -17,7 +17,8 @@ from fastfcn.loop import run_fit
 from fastfcn.losses import Loss
 from fastfcn.metrics import share
 from fastfcn.nn.containers import Module, Sequential
-from fastfcn.optim import Optimizer
+from fastfcn.objective import Iterations, Objective, check_minimised
+from fastfcn.optim import LBFGS, Optimizer
 from fastfcn.plan import Plan
 from fastfcn.schedules import Schedule, factors_of
 from fastfcn.streams import Stream, StreamEpochs, evaluate_stream, gives_batches, stored_arrays
@@ -73,7 +74,8 @@ def fit(
         From :mod:`fastfcn.losses`.
     optimizer : Optimizer
         Over the network's parameters, or some of them: the others stay as they are. Its state
-        carries over from call to call.
+        carries over from call to call. With :class:`fastfcn.optim.LBFGS` an epoch is an iteration
+        over all rows, whatever ``batch_size`` and ``shuffle``.
     batch_size : int, default 32
         Rows a step, at most n. A smaller last batch is divided by its own size. A loader's batches
         are as it gives them.
@@ -164,8 +166,17 @@ def fit(
 
     intake = Intake(plan, loss, scale, shift, check_finite)
     x, y, sample_weight = _arrays_or_stream(x, y, sample_weight)
-    feed: Epochs
-    if y is None:
+    feed: Epochs | Iterations
+    if isinstance(optimizer, LBFGS):
+        if y is None:
+            raise TypeError("x must be an array for LBFGS, which needs all samples at once")
+        check_minimised(plan, clip_norm=clip_norm, schedule=schedule)
+        whole, minimiser = intake.whole(x, y, sample_weight), optimizer
+        feed = Iterations(
+            lambda: Objective(net, plan, whole, loss, minimiser, n_threads, skip_zeros), whole
+        )
+        _check_chain(net, whole.source)
+    elif y is None:
         stream = Stream(x, intake.batch, left, "x", batch_size, order)
         feed = StreamEpochs(make, stream, len(history) + 1, optimizer.steps)
         _check_chain(net, feed.first.source)
