@@ -1,7 +1,7 @@
 """Epochs: a fit's buffers, and the kernel calls over them."""
 
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from fastfcn.buffers import Array
 from fastfcn.frame import Source, source
 from fastfcn.history import Evaluation
 from fastfcn.losses import Loss, Targets
+from fastfcn.metrics import share
 from fastfcn.nn.containers import Module
 from fastfcn.optim import SGD
 from fastfcn.plan import Plan
@@ -147,16 +148,12 @@ class Trainer:
     def result(self) -> Evaluation:
         """Return loss and accuracy of the epoch's samples, each when it was trained on."""
         targets = self._data.targets
-        total = float(self._values.sum())
-        counted: Any = slice(None)
-        if targets.labels.size:
-            counted = targets.labels[self._order] != self._loss.ignore_index
-        if self._loss.reduction == "mean":
-            total /= max(self._loss.divisor(targets), np.finfo(np.float64).tiny)
+        divisor = max(self._loss.divisor(targets), np.finfo(np.float64).tiny)
+        total = float(self._values.sum()) / divisor
         if not self._data.accuracy:
             return Evaluation(total, None)
-        hits = self._hits[counted]
-        return Evaluation(total, float(hits.mean()) if hits.size else None)
+        counts = self._loss.counts(targets)[self._order]
+        return Evaluation(total, share(self._hits, counts))
 
 
 class _Pace:

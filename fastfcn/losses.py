@@ -10,21 +10,29 @@ import numpy as np
 
 from fastfcn.buffers import Array
 from fastfcn.frame import Frame
-from fastfcn.validation import as_matrix, as_real
+from fastfcn.validation import as_matrix, as_real, as_weights
 from fastfcn_kernels import losses as kernels
 from fastfcn_kernels import table as t
+from fastfcn_kernels.compilation import Native
 
-_REDUCTIONS = ("mean", "sum", "none")
+_NO_LABELS = np.zeros(0, np.int64)
+_REDUCTIONS = ("mean", "batchmean", "sum", "none")
 
 
 class Targets(NamedTuple):
     """Targets as the kernels take them."""
 
-    code: int
     labels: Array
     """int64 (n,), or empty for a loss with float targets."""
     values: Array
     """Real (n, K), or one unread row for a loss with labels."""
+    weights: Array = np.zeros(0)
+    """float64 (n,): how many times each sample counts; empty where each counts once."""
+
+    @property
+    def rows(self) -> int:
+        """Number of samples."""
+        return len(self.labels) or len(self.values)
 
 
 class Loss:
@@ -32,12 +40,21 @@ class Loss:
 
     Parameters
     ----------
-    reduction : {"mean", "sum", "none"}, default "mean"
+    reduction : {"mean", "batchmean", "sum", "none"}, default "mean"
         How the losses of a batch become one value.
+
+    Notes
+    -----
+    With weights w of the samples and losses l of a sample's outputs, "sum" is Σ w Σ l, "batchmean"
+    (Σ w Σ l) / Σ w, and "mean" that divided by the number of outputs too, where each output has a
+    loss of its own. Losses over class indices count a sample's class weight into l, and "mean" into
+    the divisor as well. "none" gives the terms, w l.
     """
 
     label_smoothing = 0.0
     ignore_index = -100
+    kernel: ClassVar[Native]
+    """What computes it."""
     elementwise: ClassVar[bool] = False
     """Whether each output has a loss of its own, so that "none" keeps the output's shape."""
 
@@ -47,7 +64,12 @@ class Loss:
         self.reduction = reduction
         self.weight: Array = np.zeros(0)
 
-    def __call__(self, output: Any, target: Any) -> Any:
+    @property
+    def parameter(self) -> float:
+        """The number that the kernel is given."""
+        return 0.0
+
+    def __call__(self, output: Any, target: Any, sample_weight: Any = None) -> Any:
         """Return the loss of a batch: a float, or an array for ``reduction="none"``.
 
         Parameters
@@ -56,14 +78,16 @@ class Loss:
             The network's output.
         target : array_like
             The targets, one row each.
+        sample_weight : array_like (n,), optional
+            How many times each row counts; once by default.
         """
-        return self._evaluate(output, target)[0]
+        return self._evaluate(output, target, sample_weight)[0]
 
-    def grad(self, output: Any, target: Any) -> Array:
+    def grad(self, output: Any, target: Any, sample_weight: Any = None) -> Array:
         """Return the gradient with respect to ``output``, of its shape and precision."""
-        return self._evaluate(output, target)[1]
+        return self._evaluate(output, target, sample_weight)[1]
 
-    def _evaluate(self, output: Any, target: Any) -> tuple[Any, Array]:
+    def _evaluate(self, output: Any, target: Any, sample_weight: Any) -> tuple[Any, Array]:
         given = np.asarray(output)
         out = as_matrix(given, "output")
         dtype = np.dtype(np.float64 if out.dtype == np.float64 else np.float32)
@@ -71,13 +95,17 @@ class Loss:
         self.check_output(out)
         n, outputs = out.shape
         targets = self.targets(target, n, outputs, dtype)
-        rows, values = out, targets.values
-        if self.elementwise:  # each element a row of its own
-            rows, values = out.reshape(-1, 1), targets.values.reshape(-1, 1)
+        if sample_weight is not None:
+            targets = targets._replace(weights=as_weights(sample_weight, n))
+        rows = out
+        if self.elementwise and self.reduction == "none":  # each element a row of its own
+            rows = out.reshape(-1, 1)
+            weights = np.repeat(targets.weights, outputs)
+            targets = targets._replace(values=targets.values.reshape(-1, 1), weights=weights)
         losses = np.empty(len(rows))
         delta = np.empty_like(rows)
         frame = Frame(dtype)
-        self.fill(frame, targets._replace(values=values))
+        self.fill(frame, targets)
         frame.point(t.OUTPUT, rows)
         frame.point(t.OUTPUT_DELTA, delta)
         frame[t.N_OUTPUT] = frame[t.LD_OUTPUT] = rows.shape[1]
@@ -86,30 +114,49 @@ class Loss:
         delta = delta.reshape(out.shape)
         if self.reduction == "none":
             return losses.reshape(out.shape) if self.elementwise else losses, delta
-        total = float(losses.sum())
-        if self.reduction == "sum":
-            return total, delta
         divisor = self.divisor(targets)
-        return total / divisor if divisor else float("nan"), delta
+        return float(losses.sum()) / divisor if divisor else float("nan"), delta
 
     def fill(self, frame: Frame, targets: Targets) -> None:
         """Describe the loss and its targets to the kernels."""
-        frame[t.LOSS_CODE], frame[t.IGNORE_INDEX] = targets.code, self.ignore_index
-        frame[t.MEAN] = self.reduction == "mean"
-        frame.point(t.SMOOTHING, np.array([self.label_smoothing]))
-        if self.weight.size:
-            frame.point(t.CLASS_WEIGHT, self.weight)
-        frame.point(t.LABELS, targets.labels)
+        frame.link(t.LOSS, self.kernel)
+        frame.point(t.LOSS_PARAMETER, np.array([self.parameter]))
+        frame[t.DIVISOR], frame[t.IGNORE_INDEX] = self._divided_by(targets), self.ignore_index
         frame.point(t.TARGETS, targets.values)
-        frame.link(t.LOSS, kernels.loss_rows)
+        for field, array in (
+            (t.LABELS, targets.labels),
+            (t.SAMPLE_WEIGHT, targets.weights),
+            (t.CLASS_WEIGHT, self.weight),
+        ):
+            frame[field] = 0
+            if array.size:
+                frame.point(field, array)
+
+    def _divided_by(self, targets: Targets) -> int:
+        """Return the kernels' code of what the sum of a batch's losses is divided by."""
+        if self.reduction in ("sum", "none"):
+            return kernels.ONE
+        if self.reduction == "mean" and self.elementwise:
+            return kernels.ELEMENTS
+        if self.reduction == "mean" and targets.labels.size and self.weight.size:
+            return kernels.CLASS_WEIGHTS
+        return kernels.ROWS
 
     def divisor(self, targets: Targets) -> float:
-        """Return what the sum of all targets' losses is divided by for a mean."""
-        if not targets.labels.size:
-            rows, outputs = targets.values.shape
-            return float(rows * outputs) if self.elementwise else float(rows)
-        counted = targets.labels[targets.labels != self.ignore_index]
-        return float(self.weight[counted].sum()) if self.weight.size else float(len(counted))
+        """Return what the sum of all targets' losses is divided by."""
+        kind = self._divided_by(targets)
+        if kind == kernels.ONE:
+            return 1.0
+        counts = self.counts(targets)
+        if kind == kernels.CLASS_WEIGHTS:
+            counted = targets.labels != self.ignore_index
+            counts = counts[counted] * self.weight[targets.labels[counted]]
+        return float(counts.sum()) * (targets.values.shape[1] if kind == kernels.ELEMENTS else 1)
+
+    def counts(self, targets: Targets) -> Array:
+        """Return how many times each sample counts: its weight, 0 where its label is ignored."""
+        weights = targets.weights if targets.weights.size else np.ones(targets.rows)
+        return weights * (targets.labels != self.ignore_index) if targets.labels.size else weights
 
     def check_output(self, output: Array) -> None:
         """Raise where an output cannot be this loss's."""
@@ -198,7 +245,7 @@ class CrossEntropyLoss(_ClassLoss):
         Label whose rows count for nothing (class indices only).
     label_smoothing : float, default 0.0
         Share of the target, in [0, 1], that is spread evenly over the classes.
-    reduction : {"mean", "sum", "none"}, default "mean"
+    reduction : {"mean", "batchmean", "sum", "none"}, default "mean"
         The mean is over the weights of the rows' classes; over the rows for probabilities.
 
     Notes
@@ -215,6 +262,8 @@ class CrossEntropyLoss(_ClassLoss):
     array([[ 0.5, -0.5]])
     """
 
+    kernel = kernels.CROSS_ENTROPY
+
     def __init__(
         self,
         weight: Any = None,
@@ -226,6 +275,10 @@ class CrossEntropyLoss(_ClassLoss):
         self.label_smoothing = as_real(label_smoothing, "label_smoothing")
         if not 0.0 <= self.label_smoothing <= 1.0:
             raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing}")
+
+    @property
+    def parameter(self) -> float:
+        return self.label_smoothing
 
     def check_network(self, last: str, outputs: int) -> None:
         self._check_outputs(outputs)
@@ -239,7 +292,7 @@ class CrossEntropyLoss(_ClassLoss):
         given = np.asarray(target)
         if given.ndim != 2:
             labels = _class_labels(given, n, outputs, self.ignore_index)
-            return Targets(kernels.CROSS_ENTROPY, labels, np.zeros((1, 1), dtype))
+            return Targets(labels, np.zeros((1, 1), dtype))
         values = _float_targets(given, n, outputs, dtype)
         sums = values.sum(axis=1, dtype=np.float64)
         if (values < 0).any() or (abs(sums - 1.0) > 1e-3).any():
@@ -247,7 +300,7 @@ class CrossEntropyLoss(_ClassLoss):
                 "rows of target must be probabilities: not negative, summing to 1; class indices "
                 f"have shape ({n},)"
             )
-        return Targets(kernels.CROSS_ENTROPY_PROBABILITIES, np.zeros(0, np.int64), values)
+        return Targets(_NO_LABELS, values)
 
 
 class NLLLoss(_ClassLoss):
@@ -259,7 +312,7 @@ class NLLLoss(_ClassLoss):
         Weight of each class.
     ignore_index : int, default -100
         Label whose rows count for nothing.
-    reduction : {"mean", "sum", "none"}, default "mean"
+    reduction : {"mean", "batchmean", "sum", "none"}, default "mean"
         The mean is over the weights of the rows' classes.
 
     Examples
@@ -267,6 +320,8 @@ class NLLLoss(_ClassLoss):
     >>> NLLLoss()([[-0.5, -1.0]], [1])
     1.0
     """
+
+    kernel = kernels.NLL
 
     def __init__(
         self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
@@ -283,14 +338,13 @@ class NLLLoss(_ClassLoss):
 
     def targets(self, target: Any, n: int, outputs: int, dtype: np.dtype[Any]) -> Targets:
         labels = _class_labels(np.asarray(target), n, outputs, self.ignore_index)
-        return Targets(kernels.NLL, labels, np.zeros((1, 1), dtype))
+        return Targets(labels, np.zeros((1, 1), dtype))
 
 
 class _BinaryLoss(Loss):
     """What binary cross-entropies share: targets between 0 and 1."""
 
     elementwise = True
-    code: ClassVar[int]
 
     def targets(self, target: Any, n: int, outputs: int, dtype: np.dtype[Any]) -> Targets:
         values = _float_targets(np.asarray(target), n, outputs, dtype)
@@ -298,7 +352,7 @@ class _BinaryLoss(Loss):
             raise ValueError(
                 f"target must be between 0 and 1, got {values.min()} to {values.max()}"
             )
-        return Targets(self.code, np.zeros(0, np.int64), values)
+        return Targets(_NO_LABELS, values)
 
 
 class BCELoss(_BinaryLoss):
@@ -306,7 +360,7 @@ class BCELoss(_BinaryLoss):
 
     Parameters
     ----------
-    reduction : {"mean", "sum", "none"}, default "mean"
+    reduction : {"mean", "batchmean", "sum", "none"}, default "mean"
         The mean is over all elements.
 
     Notes
@@ -320,7 +374,7 @@ class BCELoss(_BinaryLoss):
     0.1643
     """
 
-    code = kernels.BCE
+    kernel = kernels.BCE
 
     def check_output(self, output: Array) -> None:
         if ((output < 0) | (output > 1)).any():
@@ -342,7 +396,7 @@ class BCEWithLogitsLoss(_BinaryLoss):
 
     Parameters
     ----------
-    reduction : {"mean", "sum", "none"}, default "mean"
+    reduction : {"mean", "batchmean", "sum", "none"}, default "mean"
         The mean is over all elements.
 
     Examples
@@ -351,7 +405,7 @@ class BCEWithLogitsLoss(_BinaryLoss):
     5000.0
     """
 
-    code = kernels.BCE_WITH_LOGITS
+    kernel = kernels.BCE_WITH_LOGITS
 
     def check_network(self, last: str, outputs: int) -> None:
         if last in ("Sigmoid", "Softmax"):
@@ -361,13 +415,25 @@ class BCEWithLogitsLoss(_BinaryLoss):
             )
 
 
-class MSELoss(Loss):
+class _RegressionLoss(Loss):
+    """What losses of the difference between output and target share: any finite target."""
+
+    elementwise = True
+
+    def targets(self, target: Any, n: int, outputs: int, dtype: np.dtype[Any]) -> Targets:
+        return Targets(_NO_LABELS, _float_targets(np.asarray(target), n, outputs, dtype))
+
+
+class MSELoss(_RegressionLoss):
     """Squared error (output - target)², element by element.
 
     Parameters
     ----------
-    reduction : {"mean", "sum", "none"}, default "mean"
+    reduction : {"mean", "batchmean", "sum", "none"}, default "mean"
         The mean is over all elements; its gradient 2 (output - target) / elements goes with it.
+    half : bool, default False
+        Whether to take half of it, whose gradient is the plain difference. With "batchmean" that is
+        what scikit-learn's MLPRegressor follows.
 
     Examples
     --------
@@ -378,8 +444,115 @@ class MSELoss(Loss):
     array([[1., 2.]])
     """
 
+    kernel = kernels.MSE
+
+    def __init__(self, reduction: str = "mean", half: bool = False) -> None:
+        super().__init__(reduction)
+        if not isinstance(half, bool | np.bool_):
+            raise TypeError(f"half must be True or False, got {half!r}")
+        self.half = bool(half)
+
+    @property
+    def parameter(self) -> float:
+        return 0.5 if self.half else 1.0
+
+
+class L1Loss(_RegressionLoss):
+    """Absolute error |output - target|, element by element.
+
+    Parameters
+    ----------
+    reduction : {"mean", "batchmean", "sum", "none"}, default "mean"
+        The mean is over all elements.
+
+    Notes
+    -----
+    The gradient is the sign of the difference, and 0 where there is none.
+
+    Examples
+    --------
+    >>> loss = L1Loss()
+    >>> loss([[1.0, -2.0]], [[0.0, 0.0]])
+    1.5
+    >>> loss.grad([[1.0, -2.0]], [[0.0, 0.0]])
+    array([[ 0.5, -0.5]])
+    """
+
+    kernel = kernels.L1
+
+
+class HuberLoss(_RegressionLoss):
+    """Half the squared error of small differences, the absolute error of large ones.
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        Where one goes over into the other, above 0.
+    reduction : {"mean", "batchmean", "sum", "none"}, default "mean"
+        The mean is over all elements.
+
+    Notes
+    -----
+    d²/2 for a difference d up to ``delta``, delta (|d| - delta/2) beyond. The gradient is d, cut to
+    [-delta, delta].
+
+    Examples
+    --------
+    >>> loss = HuberLoss()
+    >>> loss([[0.5, 3.0]], [[0.0, 0.0]])
+    1.3125
+    >>> loss.grad([[0.5, 3.0]], [[0.0, 0.0]])
+    array([[0.25, 0.5 ]])
+    """
+
+    kernel = kernels.HUBER
+
+    def __init__(self, delta: float = 1.0, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.delta = as_real(delta, "delta")
+        if self.delta <= 0.0:
+            raise ValueError(f"delta must be above 0, got {delta}")
+
+    @property
+    def parameter(self) -> float:
+        return self.delta
+
+
+class PoissonNLLLoss(Loss):
+    """Negative log-likelihood of counts, for outputs that are logarithms of the rate.
+
+    Parameters
+    ----------
+    reduction : {"mean", "batchmean", "sum", "none"}, default "mean"
+        The mean is over all elements.
+
+    Notes
+    -----
+    e^output - target·output, without the terms that depend on the target alone; the gradient is
+    e^output - target. Outputs above 709 are rates beyond float64's range, and the loss is infinite.
+    Predicted rates are ``np.exp(fastfcn.predict(net, x))``.
+
+    Examples
+    --------
+    >>> loss = PoissonNLLLoss()
+    >>> loss([[0.0, 0.0]], [[1.0, 3.0]])
+    1.0
+    >>> loss.grad([[0.0, 0.0]], [[1.0, 3.0]])
+    array([[ 0., -1.]])
+    """
+
     elementwise = True
+    kernel = kernels.POISSON_NLL
+
+    def check_network(self, last: str, outputs: int) -> None:
+        if last in ("Sigmoid", "Softmax", "Softplus", "ReLU"):
+            raise ValueError(
+                f"PoissonNLLLoss takes the logarithm of the rate, but the network ends in {last}, "
+                "which is never negative; leave that layer out"
+            )
 
     def targets(self, target: Any, n: int, outputs: int, dtype: np.dtype[Any]) -> Targets:
         values = _float_targets(np.asarray(target), n, outputs, dtype)
-        return Targets(kernels.MSE, np.zeros(0, np.int64), values)
+        if (values < 0).any():
+            raise ValueError(f"target must not be negative, got {values.min()}")
+        return Targets(_NO_LABELS, values)

@@ -58,6 +58,12 @@ def one_hot(
     return rows
 
 
+def share(hits: Array, counts: Array) -> float | None:
+    """Return which share of the counts (n,) falls on hits (n,); None where nothing counts."""
+    total = float(counts.sum())
+    return float((hits * counts).sum()) / total if total else None
+
+
 def accuracy(y_true: Any, y_pred: Any) -> float:
     """Return the share of right predictions.
 

@@ -11,16 +11,16 @@ from fastfcn.epochs import Data, Trainer, batch_order
 from fastfcn.frame import Source, is_sparse, source
 from fastfcn.history import Evaluation, History
 from fastfcn.losses import Loss
+from fastfcn.metrics import share
 from fastfcn.nn.containers import Module, Sequential
 from fastfcn.optim import SGD
 from fastfcn.plan import Plan
 from fastfcn.progress import Progress
 from fastfcn.threads import check_threads
-from fastfcn.validation import as_csr, as_int, as_matrix, as_real, check_finite
+from fastfcn.validation import as_csr, as_int, as_matrix, as_real, as_weights, check_finite
 from fastfcn.workspace import Stage
 from fastfcn_kernels import drivers
 from fastfcn_kernels.activations import CODES
-from fastfcn_kernels.losses import CROSS_ENTROPY, NLL
 
 Callback: TypeAlias = Callable[[int, History], Any]
 
@@ -35,7 +35,8 @@ def fit(
     batch_size: int = 32,
     epochs: int = 1,
     shuffle: bool = True,
-    validation_data: tuple[Any, Any] | None = None,
+    validation_data: tuple[Any, ...] | None = None,
+    sample_weight: Any = None,
     seed: int | None = None,
     scale: float = 1.0,
     shift: float = 0.0,
@@ -70,8 +71,10 @@ def fit(
         Passes over the data.
     shuffle : bool, default True
         Whether each epoch takes the samples in an order of its own, see :func:`batch_order`.
-    validation_data : (x, y), optional
+    validation_data : (x, y) or (x, y, sample_weight), optional
         Evaluated after each epoch.
+    sample_weight : array_like (n,), optional
+        How many times each sample counts: in the loss and its mean, and in the history.
     seed : int, optional
         Of the batch order; drawn and kept in the history by default.
     scale, shift : float, default 1.0 and 0.0
@@ -113,22 +116,24 @@ def fit(
     """
     plan = _plan_of(net, loss)
     if loss.reduction == "none":
-        raise ValueError('reduction must be "mean" or "sum" to train on, got "none"')
+        raise ValueError('reduction must be "mean", "batchmean" or "sum" to train on, got "none"')
     if not isinstance(optimizer, SGD):
         raise TypeError(f"optimizer must be a fastfcn.optim.SGD, got {optimizer!r}")
     epochs = as_int(epochs, "epochs", 1)
     batch_size = as_int(batch_size, "batch_size", 1)
     check_threads(n_threads)
-    data = _checked_data(plan, x, y, loss, scale, shift, check_finite, ("x", "y"))
+    names = ("x", "y", "sample_weight")
+    data = _checked_data(plan, (x, y, sample_weight), loss, scale, shift, check_finite, names)
     n = data.source.rows
     if batch_size > n:
         raise ValueError(f"batch_size must be at most the number of samples, {n}, got {batch_size}")
     validation = None
     if validation_data is not None:
-        if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
-            raise TypeError("validation_data must be a pair (x, y)")
-        names = ("validation x", "validation y")
-        validation = _checked_data(plan, *validation_data, loss, scale, shift, check_finite, names)
+        if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+            raise TypeError("validation_data must be (x, y) or (x, y, sample_weight)")
+        given = (*validation_data, None)[:3]
+        names = ("validation x", "validation y", "validation sample_weight")
+        validation = _checked_data(plan, given, loss, scale, shift, check_finite, names)
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
     history = History(seed=as_int(seed, "seed", 0))
     _check_chain(net, data.source)
@@ -253,6 +258,7 @@ def evaluate(
     y: Any,
     *,
     loss: Loss,
+    sample_weight: Any = None,
     scale: float = 1.0,
     shift: float = 0.0,
     n_threads: int | None = None,
@@ -268,6 +274,8 @@ def evaluate(
         Targets, as the loss takes them.
     loss : Loss
         From :mod:`fastfcn.losses`.
+    sample_weight : array_like (n,), optional
+        How many times each sample counts, in the loss and in the accuracy.
 
     Returns
     -------
@@ -284,7 +292,8 @@ def evaluate(
     """
     plan = _plan_of(net, loss)
     check_threads(n_threads)
-    data = _checked_data(plan, x, y, loss, scale, shift, check_finite, ("x", "y"))
+    names = ("x", "y", "sample_weight")
+    data = _checked_data(plan, (x, y, sample_weight), loss, scale, shift, check_finite, names)
     _check_chain(net, data.source)
     return _evaluate(plan, data, loss, n_threads)
 
@@ -333,14 +342,14 @@ def _outputs(plan: Plan, data: Source, n_threads: int | None, finite: bool) -> A
 
 def _checked_data(
     plan: Plan,
-    x: Any,
-    y: Any,
+    given: tuple[Any, ...],
     loss: Loss,
     scale: float,
     shift: float,
     finite: bool,
-    names: tuple[str, str],
+    names: tuple[str, str, str],
 ) -> Data:
+    x, y, sample_weight = given
     data = _checked_source(plan, x, scale, shift, finite, names[0])
     n = data.rows
     target = np.asarray(y)
@@ -350,7 +359,12 @@ def _checked_data(
             f"{len(target) if target.ndim else 'a scalar'}"
         )
     targets = loss.targets(target, n, plan.stages[-1].out_features, plan.dtype)
-    return Data(data, targets, targets.code in (CROSS_ENTROPY, NLL))
+    if sample_weight is not None:
+        weights = as_weights(sample_weight, n, names[2])
+        if not weights.any():
+            raise ValueError(f"{names[2]} must be above 0 for at least one row, got zeros only")
+        targets = targets._replace(weights=weights)
+    return Data(data, targets, bool(targets.labels.size))
 
 
 def _check_chain(net: Module, data: Source) -> None:
@@ -373,12 +387,12 @@ def _evaluate(plan: Plan, data: Data, loss: Loss, n_threads: int | None) -> Eval
     outputs, _ = plan.predict(data.source, n_threads)
     targets = data.targets
     wanted = targets.labels if targets.labels.size else targets.values
-    value = float(np.sum(loss(outputs, wanted)))
+    weights = targets.weights if targets.weights.size else None
+    value = float(np.sum(loss(outputs, wanted, weights)))
     if not data.accuracy:
         return Evaluation(value, None)
-    counted = targets.labels != loss.ignore_index
-    right = (outputs.argmax(axis=1) == targets.labels)[counted]
-    return Evaluation(value, float(right.mean()) if right.size else None)
+    right = outputs.argmax(axis=1) == targets.labels
+    return Evaluation(value, share(right, loss.counts(targets)))
 
 
 def _with_last(plan: Plan, activation: str) -> Plan:

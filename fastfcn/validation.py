@@ -86,6 +86,23 @@ def check_finite(x: Array, name: str, dtype: np.dtype[Any]) -> None:
             )
 
 
+def as_weights(values: Any, n: int, name: str = "sample_weight") -> Array:
+    """Return the weights of n samples as float64: finite, not negative."""
+    weights = np.asarray(values)
+    if weights.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be real numbers, got dtype {weights.dtype}")
+    if weights.shape != (n,):
+        raise ValueError(f"{name} must have shape ({n},), one number a row, got {weights.shape}")
+    weights = np.ascontiguousarray(weights, np.float64)
+    unfit = ~(np.isfinite(weights) & (weights >= 0))
+    if unfit.any():
+        i = int(np.flatnonzero(unfit)[0])
+        raise ValueError(
+            f"{name} must be finite and not negative, got {weights[i]} at {i}; 0 leaves a row out"
+        )
+    return weights
+
+
 def as_int(value: Any, name: str, lowest: int) -> int:
     """Return an integer of at least ``lowest``."""
     if isinstance(value, bool | np.bool_):

@@ -1,16 +1,21 @@
 """Losses: the value of each row and the output delta, from one formula at one place.
 
+Each loss is a kernel of its own, compiled when it is first used, around one loop over the rows of
+a batch. Adding one takes the formula of a row, or of an element, and an entry in the list below.
+
 Values are float64 whatever the network's precision, and exact to rounding where the loss is nearly
-zero. The factor of the reduction (1/batch for a mean) is applied here and nowhere else.
+zero. The samples' weights and the factor of the reduction (1/batch for a mean) are applied here and
+nowhere else.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import carray
 
 from fastfcn_kernels import table as t
-from fastfcn_kernels.compilation import call, helper, native
+from fastfcn_kernels.compilation import Native, call, helper, native, variant
 from fastfcn_kernels.elementary import exp, sigmoid
 from fastfcn_kernels.memory import advance, bools, float64s, int64s, reals
 from fastfcn_kernels.simd import default_fp_mode, restore_fp_mode, stack_room
@@ -23,14 +28,9 @@ LANES = 8
 """Their number is rounded up to whole vectors: few classes would else be all remainder."""
 ROOM_BYTES = 8 * ROOM
 
-CROSS_ENTROPY, CROSS_ENTROPY_PROBABILITIES, NLL, BCE, BCE_WITH_LOGITS, MSE = range(6)
-"""Codes of the losses; the first and third take class indices, the others float targets."""
-
-
-@helper
-def takes_labels(code):
-    """Tell whether a loss compares with class indices rather than float targets."""
-    return code == CROSS_ENTROPY or code == NLL
+ONE, ROWS, ELEMENTS, CLASS_WEIGHTS = range(4)
+"""What a batch's loss is divided by: nothing; its rows, their outputs or their classes' weights,
+each row as many times as its sample's weight says."""
 
 
 @helper
@@ -40,31 +40,49 @@ def _class_weight(frame, n):
 
 
 @helper
+def _sample_weight(frame, sample):
+    """Return how many times a sample counts."""
+    if frame[t.SAMPLE_WEIGHT] == 0:
+        return 1.0
+    return carray(float64s(frame[t.SAMPLE_WEIGHT]), (sample + 1,))[sample]
+
+
+@helper
+def _label(frame, sample):
+    """Return the class of a sample."""
+    return carray(int64s(frame[t.LABELS]), (sample + 1,))[sample]
+
+
+@helper
 def normaliser(frame, first, count):
-    """Return what a batch's loss is divided by: 1, its samples' weights, its rows or its elements.
+    """Return what a batch's loss is divided by; 0 where no row counts.
 
     Parameters
     ----------
     frame : int64
-        LOSS_CODE, MEAN, IGNORE_INDEX, CLASS_WEIGHT, LABELS, ORDER, N_OUTPUT  [in]
+        DIVISOR, SAMPLE_WEIGHT, IGNORE_INDEX, CLASS_WEIGHT, LABELS, ORDER, N_OUTPUT  [in]
     first, count : int
         The batch's first row and number of rows.
     """
-    if frame[t.MEAN] == 0:
+    divisor, n = frame[t.DIVISOR], frame[t.N_OUTPUT]
+    if divisor == ONE:
         return 1.0
-    if frame[t.LOSS_CODE] == CROSS_ENTROPY_PROBABILITIES:
-        return float(count)
-    n = frame[t.N_OUTPUT]
-    if not takes_labels(frame[t.LOSS_CODE]):
-        return float(count * n)
-    weight = _class_weight(frame, n)
     total = 0.0
-    for row in range(first, first + count):
-        sample = sample_of(frame, row)
-        label = carray(int64s(frame[t.LABELS]), (sample + 1,))[sample]
-        if label != frame[t.IGNORE_INDEX]:
-            total += weight[label] if weight.size else 1.0
-    return total
+    if frame[t.LABELS] == 0 and frame[t.SAMPLE_WEIGHT] == 0:
+        total = float(count)
+    else:
+        class_weight = _class_weight(frame, n)
+        for row in range(first, first + count):
+            sample = sample_of(frame, row)
+            times = _sample_weight(frame, sample)
+            if frame[t.LABELS] != 0:
+                label = _label(frame, sample)
+                if label == frame[t.IGNORE_INDEX]:
+                    continue
+                if divisor == CLASS_WEIGHTS:
+                    times *= class_weight[label]
+            total += times
+    return total * n if divisor == ELEMENTS else total
 
 
 @helper
@@ -86,13 +104,14 @@ def _shifted_exp(z, largest):
 
 
 @helper
-def _cross_entropy_row(smoothing, weight, out, n, label, target, factor, delta, room):
+def _cross_entropy_row(smoothing, weight, out, n, label, target, factor, delta):
     """Softmax cross-entropy of one row of logits: Σ tⱼ·(-log pⱼ), δ = p·Σt - t.
 
     With the row's largest logit m at k and s = Σ_{j≠k} e^(zⱼ-m), log Σ e^zⱼ = m + log1p(s): no
     cancellation where the loss is nearly zero. The exponentials are taken ROOM at a time, a loop
     that the compiler vectorises; delta keeps them in between.
     """
+    room = carray(stack_room(float64s(0), ROOM_BYTES), (ROOM,))
     k = _largest(out, n)
     largest = np.float64(out[k])
     s = 0.0
@@ -158,20 +177,28 @@ def _cross_entropy_row(smoothing, weight, out, n, label, target, factor, delta, 
 
 
 @helper
-def _binary_terms(code, output, target):
-    """Return value and derivative of one element of a binary cross-entropy."""
-    if code == BCE_WITH_LOGITS:
-        tail = math.log1p(exp(-abs(output)))
-        # max(z, 0) - z·y, written so that it does not cancel for any y in [0, 1].
-        linear = output * (1.0 - target) if output > 0.0 else -output * target
-        if output != output:
-            linear = output
-        # sigmoid(z) - y, likewise without cancellation.
-        if output > 0.0:
-            slope = (1.0 - target) - sigmoid(-output)
-        else:
-            slope = sigmoid(output) - target
-        return linear + tail, slope
+def _largest(out, n):
+    """Return the place of the largest output, the first among equals."""
+    best = 0
+    for j in range(1, n):
+        if out[j] > out[best]:
+            best = j
+    return best
+
+
+@helper
+def _nll_row(p, weight, out, n, label, target, factor, delta):
+    """Negative log-likelihood of one row of log-probabilities."""
+    share = weight[label] if weight.size else 1.0
+    for j in range(n):
+        delta[j] = 0.0
+    delta[label] = -share * factor
+    return -share * np.float64(out[label])
+
+
+@helper
+def _binary_cross_entropy(output, target, p):
+    """-(y log o + (1 - y) log(1 - o)), with the logarithms no less than -100."""
     value = 0.0
     if target != 0.0:
         log_p = math.log(output)
@@ -184,98 +211,154 @@ def _binary_terms(code, output, target):
 
 
 @helper
-def _loss_row(code, smoothing, weight, out, n, label, target, factor, delta, room):
-    """Return the loss of one row before the reduction; its gradient, times factor, in delta."""
-    if code == CROSS_ENTROPY or code == CROSS_ENTROPY_PROBABILITIES:
-        return _cross_entropy_row(smoothing, weight, out, n, label, target, factor, delta, room)
-    value = 0.0
-    if code == NLL:
-        share = weight[label] if weight.size else 1.0
-        for j in range(n):
-            delta[j] = 0.0
-        delta[label] = -share * factor
-        return -share * np.float64(out[label])
-    for j in range(n):
-        if code == MSE:
-            difference = np.float64(out[j]) - np.float64(target[j])
-            value += difference * difference
-            delta[j] = 2.0 * difference * factor
-        else:
-            term, slope = _binary_terms(code, np.float64(out[j]), np.float64(target[j]))
-            value += term
-            delta[j] = slope * factor
-    return value
-
-
-@native("fpnnnd")
-def loss_rows(frame_at, work, first, i0, i1, factor):
-    """Loss of rows i0:i1 of a batch, and their output delta.
-
-    Parameters
-    ----------
-    frame_at : pointer to int64
-        The frame. Reads OUTPUT: logits, log-probabilities, probabilities or values; LABELS or
-        TARGETS. Writes OUTPUT_DELTA, factor·∂loss/∂output; VALUES, each row's loss before the
-        reduction; HITS, where there are labels: whether the largest output is the label's
-    work : pointer
-        Not read.
-    first : int
-        The batch's first row in the epoch.
-    i0, i1 : int
-        Rows of the batch.
-    factor : float
-        The reduction's factor, 1/normaliser.
-
-    References
-    ----------
-    000_0158dc28be9f1671, section 2.4; 004_609607d1608c8367, with its multi-class formula and the
-    reduction of its squared error put right.
-    """
-    frame = carray(frame_at, (t.FRAME_SIZE,))
-    code, n, ld = frame[t.LOSS_CODE], frame[t.N_OUTPUT], frame[t.LD_OUTPUT]
-    outputs = carray(reals(frame[t.OUTPUT], work), (i1, ld))
-    deltas = carray(reals(frame[t.OUTPUT_DELTA], work), (i1, ld))
-    values = carray(float64s(frame[t.VALUES]), (first + i1,))
-    hits = carray(bools(frame[t.HITS]), (first + i1,))
-    smoothing = carray(float64s(frame[t.SMOOTHING]), (1,))[0]
-    weight = _class_weight(frame, n)
-    room = carray(stack_room(float64s(frame[t.VALUES]), ROOM_BYTES), (ROOM,))
-    with_labels = takes_labels(code)
-    for i in range(i0, i1):
-        out, delta, row = outputs[i], deltas[i], first + i
-        sample = sample_of(frame, row)
-        if with_labels:
-            label = carray(int64s(frame[t.LABELS]), (sample + 1,))[sample]
-            target = out  # not read
-            if frame[t.HITS] != 0:
-                hits[row] = _largest(out, n) == label
-            if label == frame[t.IGNORE_INDEX]:
-                values[row] = 0.0
-                for j in range(n):
-                    delta[j] = 0.0
-                continue
-        else:
-            label = np.int64(-1)
-            target = carray(advance(reals(frame[t.TARGETS], work), sample * n), (n,))
-        values[row] = _loss_row(code, smoothing, weight, out, n, label, target, factor, delta, room)
+def _binary_cross_entropy_of_logits(output, target, p):
+    """log(1 + e^o) - y o, and sigmoid(o) - y."""
+    tail = math.log1p(exp(-abs(output)))
+    # max(o, 0) - o y, written so that it does not cancel for any y in [0, 1]; the slope likewise.
+    if output > 0.0:
+        return output * (1.0 - target) + tail, (1.0 - target) - sigmoid(-output)
+    return -output * target + tail, sigmoid(output) - target
 
 
 @helper
-def _largest(out, n):
-    """Return the place of the largest output, the first among equals."""
-    best = 0
-    for j in range(1, n):
-        if out[j] > out[best]:
-            best = j
-    return best
+def _squared_error(output, target, p):
+    """p (o - y)²."""
+    difference = output - target
+    return p * difference * difference, 2.0 * p * difference
+
+
+@helper
+def _absolute_error(output, target, p):
+    """|o - y|; the slope at 0 is 0."""
+    difference = output - target
+    if difference > 0.0:
+        return difference, 1.0
+    if difference < 0.0:
+        return -difference, -1.0
+    return difference, difference  # 0 or NaN
+
+
+@helper
+def _huber(output, target, p):
+    """Half the squared error up to a distance of p, a line with its slope beyond."""
+    difference = output - target
+    size = abs(difference)
+    if size > p:
+        return p * (size - 0.5 * p), math.copysign(p, difference)
+    return 0.5 * difference * difference, difference
+
+
+@helper
+def _poisson(output, target, p):
+    """e^o - y o, where o is the logarithm of the rate; infinite where e^o is."""
+    rate = exp(output)
+    value = rate if target == 0.0 else rate - target * output
+    return value, rate - target
+
+
+def _kernel(name: str, loss_row: Any) -> Native:
+    """Make the kernel of a loss from the loss of one row.
+
+    ``loss_row(p, weight, out, n, label, target, factor, delta)`` returns a row's loss in float64
+    and writes its gradient times ``factor`` into ``delta``. p is the loss's parameter; weight the
+    classes' weights, empty where there are none; label the row's class, or -1 where target (n,)
+    holds what the outputs are compared with.
+    """
+
+    def loss_rows(frame_at, work, first, i0, i1, factor):
+        """Loss of rows i0:i1 of a batch, and their output delta.
+
+        Parameters
+        ----------
+        frame_at : pointer to int64
+            The frame. Reads OUTPUT: logits, log-probabilities, probabilities or values; LABELS or
+            TARGETS; SAMPLE_WEIGHT. Writes OUTPUT_DELTA, factor·∂loss/∂output; VALUES, each row's
+            loss before the reduction; HITS, where there are labels: whether the largest output is
+            the label's. Loss and delta are multiplied by the sample's weight; both are 0 where that
+            is 0 or the label ignored, whatever the output
+        work : pointer
+            Not read.
+        first : int
+            The batch's first row in the epoch.
+        i0, i1 : int
+            Rows of the batch.
+        factor : float
+            The reduction's factor, 1/normaliser.
+
+        References
+        ----------
+        000_0158dc28be9f1671, section 2.4; 004_609607d1608c8367, with its multi-class formula and
+        the reduction of its squared error put right.
+        """
+        frame = carray(frame_at, (t.FRAME_SIZE,))
+        n, ld = frame[t.N_OUTPUT], frame[t.LD_OUTPUT]
+        outputs = carray(reals(frame[t.OUTPUT], work), (i1, ld))
+        deltas = carray(reals(frame[t.OUTPUT_DELTA], work), (i1, ld))
+        values = carray(float64s(frame[t.VALUES]), (first + i1,))
+        hits = carray(bools(frame[t.HITS]), (first + i1,))
+        p = carray(float64s(frame[t.LOSS_PARAMETER]), (1,))[0]
+        weight = _class_weight(frame, n)
+        for i in range(i0, i1):
+            out, delta, row = outputs[i], deltas[i], first + i
+            sample = sample_of(frame, row)
+            times = _sample_weight(frame, sample)
+            if frame[t.LABELS] != 0:
+                label = _label(frame, sample)
+                target = out  # not read
+                if frame[t.HITS] != 0:
+                    hits[row] = _largest(out, n) == label
+                if label == frame[t.IGNORE_INDEX]:
+                    times = 0.0
+            else:
+                label = np.int64(-1)
+                target = carray(advance(reals(frame[t.TARGETS], work), sample * n), (n,))
+            if times == 0.0:
+                values[row] = 0.0
+                for j in range(n):
+                    delta[j] = 0.0
+            else:
+                loss = loss_row(p, weight, out, n, label, target, times * factor, delta)
+                values[row] = times * loss
+
+    loss_rows.__name__ = loss_rows.__qualname__ = f"{name}_rows"
+    return Native(loss_rows, "fpnnnd")
+
+
+def _elementwise(name: str, term: Any) -> Native:
+    """Make the kernel of a loss that is a sum over a row's outputs.
+
+    ``term(output, target, p)`` returns value and derivative of one, all in float64.
+    """
+
+    @variant(f"{name}_row")
+    def row(p, weight, out, n, label, target, factor, delta):
+        value = 0.0
+        for j in range(n):
+            loss, slope = term(np.float64(out[j]), np.float64(target[j]), p)
+            value += loss
+            delta[j] = slope * factor
+        return value
+
+    return _kernel(name, row)
+
+
+CROSS_ENTROPY = _kernel("cross_entropy", _cross_entropy_row)
+NLL = _kernel("nll", _nll_row)
+BCE = _elementwise("bce", _binary_cross_entropy)
+BCE_WITH_LOGITS = _elementwise("bce_with_logits", _binary_cross_entropy_of_logits)
+MSE = _elementwise("mse", _squared_error)
+L1 = _elementwise("l1", _absolute_error)
+HUBER = _elementwise("huber", _huber)
+POISSON_NLL = _elementwise("poisson_nll", _poisson)
 
 
 @native("fpnnnn")
 def loss_and_delta(frame_at, work, thread, n_threads, first, count):
-    """Loss of every row of an output, and its gradient: a range kernel; see :func:`loss_rows`."""
+    """Loss of every row of an output, and its gradient: a range kernel; see :func:`_kernel`."""
     mode = default_fp_mode()
     frame = carray(frame_at, (t.FRAME_SIZE,))
     i0, i1 = share_of_rows(count, thread, n_threads)
     divisor = normaliser(frame, first, count)
-    call(frame[t.LOSS], (frame_at, work, first, i0, i1, 1.0 / divisor))
+    factor = 1.0 / divisor if divisor > 0.0 else 0.0
+    call(frame[t.LOSS], (frame_at, work, first, i0, i1, factor))
     restore_fp_mode(mode)

@@ -90,12 +90,12 @@ COLUMNS = 18
     AFFINE,  # address of scale and shift, real (2,)
     ORDER,  # address of the samples in the order of training, int64; 0: as they come
     # The loss.
-    LOSS_CODE,
-    IGNORE_INDEX,  # the label that counts for nothing
-    MEAN,  # 1 for the mean over the batch
-    SMOOTHING,  # address of the label smoothing, float64
+    LOSS_PARAMETER,  # address of its parameter, float64: label smoothing, say
+    DIVISOR,  # code of what a batch's loss is divided by, see losses.py
+    SAMPLE_WEIGHT,  # address of each sample's weight, float64; 0: none
     CLASS_WEIGHT,  # address of each class's weight, float64; 0: none
-    LABELS,  # address of the classes, int64
+    IGNORE_INDEX,  # the label that counts for nothing
+    LABELS,  # address of the classes, int64; 0: float targets
     TARGETS,  # address of the float targets, real (samples, N_OUT)
     OUTPUT,  # address of the network's output, real (rows, LD_OUTPUT)
     OUTPUT_DELTA,  # address of its gradient, real (rows, LD_OUTPUT)
