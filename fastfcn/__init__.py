@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastfcn import datasets, losses, nn, optim, plots
+    from fastfcn.estimators import FCNClassifier, FCNRegressor
     from fastfcn.history import History
     from fastfcn.metrics import accuracy, confusion_matrix, one_hot
     from fastfcn.precompile import warmup
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "FCNClassifier": "estimators",
+    "FCNRegressor": "estimators",
     "accuracy": "metrics",
     "confusion_matrix": "metrics",
     "one_hot": "metrics",
@@ -38,6 +41,8 @@ _HOMES = {
 _MODULES = ("datasets", "losses", "metrics", "nn", "optim", "plots", "training")
 
 __all__ = [
+    "FCNClassifier",
+    "FCNRegressor",
     "History",
     "__version__",
     "accuracy",

@@ -250,9 +250,7 @@ class BaseFCN(BaseEstimator):
             sample_weight_val = _check_sample_weight(sample_weight_val, X_val)
         return Validation(X_val, self._encode(y_val, incremental=True), sample_weight_val)
 
-    def _split(
-        self, X: Any, target: Array, weights: Any
-    ) -> tuple[Any, Array, Any, Validation]:
+    def _split(self, X: Any, target: Array, weights: Any) -> tuple[Any, Array, Any, Validation]:
         """Set a share of the rows aside."""
         n = X.shape[0]
         parts = train_test_split(
@@ -425,9 +423,7 @@ class BaseFCN(BaseEstimator):
         return predict(self.network_, X, n_threads=self.n_threads, check_finite=False)
 
     def _validation_score(self, validation: Validation) -> float:
-        output = predict(
-            self.network_, validation.x, n_threads=self.n_threads, check_finite=False
-        )
+        output = predict(self.network_, validation.x, n_threads=self.n_threads, check_finite=False)
         if not np.isfinite(output).all():
             return float("nan")
         return self._score_encoded(output, validation)

@@ -1,11 +1,10 @@
 """Classification, scikit-learn's way."""
 
-from collections.abc import Callable
 from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
@@ -22,8 +21,131 @@ from fastfcn.estimators.base import BaseFCN
 from fastfcn.estimators.convergence import Validation
 
 
-class FCNClassifier(ClassifierMixin, BaseFCN):  # type: ignore[misc]
-    """DOC"""
+class FCNClassifier(ClassifierMixin, BaseFCN):
+    """Fully connected classifier with scikit-learn's interface: a superset of ``MLPClassifier``.
+
+    Parameters up to ``max_fun`` have scikit-learn's names, defaults and meaning.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of int, default (100,)
+        Sizes of the hidden layers; () is logistic regression.
+    activation : str, activation of :mod:`fastfcn.nn`, or a sequence of them, default "relu"
+        Of the hidden layers: one for all, or one for each. Names: "identity", "logistic" (also
+        "sigmoid"), "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus".
+    solver : {"adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad"}, default "adam"
+        "lbfgs" goes through SciPy on all rows at once; the others train in batches.
+    alpha : float, default 0.0001
+        Strength of the L2 penalty alpha/2 Σ W² on the weights, not the biases, divided by the
+        rows' weights in the batch. For "adamw" the decoupled decay: a step takes lr·alpha of W.
+    batch_size : int or "auto", default "auto"
+        Rows a step; "auto" is min(200, n).
+    learning_rate : {"constant", "invscaling", "adaptive"} or schedule, default "constant"
+        The names are for "sgd": "invscaling" is learning_rate_init / (t_ + 1)^power_t after each
+        epoch, "adaptive" divides by 5 where training would stop and stops below 1e-6. A schedule
+        of :mod:`fastfcn.schedules` serves every solver but "lbfgs".
+    learning_rate_init : float, default 0.001
+        Learning rate to begin with.
+    power_t : float, default 0.5
+        For "invscaling".
+    max_iter : int, default 200
+        Epochs; iterations of "lbfgs".
+    shuffle : bool, default True
+        Whether each epoch takes the rows in another order.
+    random_state : int, RandomState or None, default None
+        Of the initial weights, the validation split, the order of the rows, and dropout.
+    tol : float, default 1e-4
+        What counts as an improvement of the loss, or of the score with ``early_stopping``.
+    verbose : bool or int, default False
+        Whether to print each iteration's loss.
+    warm_start : bool, default False
+        Whether ``fit`` goes on with the weights and the optimiser's state of the last call.
+    momentum : float, default 0.9
+        For "sgd", in [0, 1).
+    nesterovs_momentum : bool, default True
+        For "sgd".
+    early_stopping : bool, default False
+        Whether to stop by the score on rows that are not trained on, and give back the weights
+        that scored best. Those rows are a share of the given ones, with each class's share kept
+        where it can be, or ``X_val`` and ``y_val``.
+    validation_fraction : float, default 0.1
+        That share.
+    beta_1, beta_2 : float, default 0.9 and 0.999
+        For "adam" and "adamw"; beta_2 also for "rmsprop".
+    epsilon : float, default 1e-8
+        For "adam", "adamw", "rmsprop" and "adagrad".
+    n_iter_no_change : int, default 10
+        Training stops after more than so many epochs in a row without an improvement.
+    max_fun : int, default 15000
+        Evaluations of the loss by "lbfgs".
+    loss : "log_loss" or Loss, default "log_loss"
+        Cross-entropy, or an object of :mod:`fastfcn.losses` that takes logits: with class indices
+        for more than two classes, else with a 0/1 matrix. Its reduction counts:
+        ``reduction="batchmean"`` is scikit-learn's.
+    class_weight : dict, "balanced" or None, default None
+        Weight of each class, by its label; "balanced" is inverse to the classes' frequencies.
+    label_smoothing : float, default 0.0
+        Share of each target, in [0, 1), that is spread evenly over the classes. For "log_loss".
+    dropout : float or sequence of float, default 0.0
+        Share of each hidden layer's outputs that a step leaves out: one for all or one for each.
+    normalization : {"batch", "layer"} or None, default None
+        Whether to normalise before each hidden activation: over the batch, or over each row.
+    clip_norm : float or None, default None
+        Longest gradient of a step.
+    n_threads : int or None, default None
+        Threads; by default what Numba is set to, fewer for small networks. Results do not depend
+        on it. "lbfgs" takes the default.
+    callbacks : list of objects or None, default None
+        For :func:`fastfcn.fit`: see :mod:`fastfcn.callbacks`. Not for "lbfgs".
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        Labels, sorted.
+    network_ : fastfcn.nn.Sequential
+        The network, which ends before the output activation.
+    coefs_, intercepts_ : list of ndarray
+        Weights (in, out) and biases, layer by layer. Views of the network's: writing into them,
+        or assigning to an entry, changes the network.
+    loss_ : float
+        The last iteration's loss with its penalty.
+    best_loss_ : float or None
+        The smallest; None with ``early_stopping``.
+    loss_curve_ : list of float
+        The loss of every iteration.
+    validation_scores_, validation_loss_curve_ : list of float or None
+        Accuracy and loss on the rows that are not trained on, after each iteration; None without
+        such rows.
+    best_validation_score_ : float or None
+        The best score; None without ``early_stopping``.
+    stopped_ : bool
+        Whether training ended because nothing improved. With ``early_stopping``, ``partial_fit``
+        changes nothing any more then.
+    n_iter_ : int
+        Iterations of the last call.
+    t_ : int
+        Rows trained on, in all calls.
+    n_features_in_, feature_names_in_
+        As in all of scikit-learn.
+    n_layers_, n_outputs_ : int
+        Layers, input and output among them; outputs of the network.
+    out_activation_ : {"softmax", "logistic"}
+        From outputs to probabilities.
+    optimizer_ : fastfcn.optim optimiser
+        With its state. Not for "lbfgs".
+    history_ : fastfcn.History
+        Of the last call: seconds, accuracy and more. Not for "lbfgs".
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
+    >>> classifier = FCNClassifier((64,), max_iter=300, random_state=0).fit(X_train, y_train)
+    >>> classifier.score(X_test, y_test) > 0.95
+    True
+    """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseFCN._parameter_constraints,
@@ -298,19 +420,16 @@ class FCNClassifier(ClassifierMixin, BaseFCN):  # type: ignore[misc]
         return np.hstack([1 - p, p]) if self.n_outputs_ == 1 else np.asarray(p)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Return logarithms of probabilities, finite where a probability rounds to 0.
+        """Return the logarithms of :meth:`predict_proba`; -inf where that rounds to 0.
 
         Parameters
         ----------
         X : array-like or sparse (n, features)
             The data.
         """
-        output = self._output(X)
-        if self._multiclass:
-            return np.asarray(log_softmax(output, axis=1))
-        if self.n_outputs_ == 1:
-            return np.hstack([log_expit(-output), log_expit(output)])
-        return np.asarray(log_expit(output))
+        p = self.predict_proba(X)
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(p, out=p))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -51,13 +51,11 @@ class Objective:
         self._loss = copy.copy(loss)
         self._loss.reduction = "sum"
         self._buffer = net.plan().buffer
-        self._scale = 1.0 if loss.reduction == "sum" else 1.0 / self._divisor(loss)
-
-    def _divisor(self, loss: Loss) -> float:
-        plan = self._net.plan()
-        n, outputs = self._x.shape[0], plan.stages[-1].out_features
-        targets = loss.targets(self._target, n, outputs, plan.dtype)
-        return loss.divisor(targets, self._sample_weight)
+        plan = net.plan()
+        targets = loss.targets(target, len(target), plan.stages[-1].out_features, plan.dtype)
+        if sample_weight is not None:
+            targets = targets._replace(weights=sample_weight)
+        self._scale = 1.0 / loss.divisor(targets)
 
     def start(self) -> Array:
         """Return the parameters as they are."""

@@ -18,8 +18,35 @@ from fastfcn.estimators.base import BaseFCN
 from fastfcn.estimators.convergence import Validation
 
 
-class FCNRegressor(RegressorMixin, BaseFCN):  # type: ignore[misc]
-    """DOC"""
+class FCNRegressor(RegressorMixin, BaseFCN):
+    """Fully connected regressor with scikit-learn's interface: a superset of ``MLPRegressor``.
+
+    Parameters
+    ----------
+    loss : str or Loss, default "squared_error"
+        "squared_error" (half of it), "poisson" (half the deviance, with a log link, for y ≥ 0),
+        "absolute_error", "huber" (``HuberLoss(delta=1)``), or an object of :mod:`fastfcn.losses`,
+        whose reduction counts: ``reduction="batchmean"`` is scikit-learn's.
+    hidden_layer_sizes, ..., callbacks
+        As in :class:`FCNClassifier`. The score of ``early_stopping`` is R².
+
+    Attributes
+    ----------
+    out_activation_ : {"identity", "exp"}
+        From outputs to predictions; "exp" for the poisson loss.
+    network_, ..., history_
+        As in :class:`FCNClassifier`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).uniform(-3, 3, size=(500, 1))
+    >>> y = np.sin(X[:, 0])
+    >>> regressor = FCNRegressor(
+    ...     hidden_layer_sizes=(32, 32), activation="tanh", solver="lbfgs", random_state=0)
+    >>> regressor.fit(X, y).score(X, y) > 0.99
+    True
+    """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseFCN._parameter_constraints,
@@ -172,9 +199,7 @@ class FCNRegressor(RegressorMixin, BaseFCN):  # type: ignore[misc]
     def _encode(self, y: Any, incremental: bool) -> Array:
         target = np.asarray(y).reshape(len(y), -1)
         if self.out_activation_ == "exp" and (target < 0).any():
-            raise ValueError(
-                f"y must be at least 0 for the poisson loss, got {target.min()}"
-            )
+            raise ValueError(f"y must be at least 0 for the poisson loss, got {target.min()}")
         return target
 
     @property
@@ -208,9 +233,7 @@ class FCNRegressor(RegressorMixin, BaseFCN):  # type: ignore[misc]
 
     def _score_encoded(self, output: Array, validation: Validation) -> float:
         predicted = self._activated(output)
-        return float(
-            r2_score(validation.target, predicted, sample_weight=validation.sample_weight)
-        )
+        return float(r2_score(validation.target, predicted, sample_weight=validation.sample_weight))
 
     def _activated(self, output: Array) -> Array:
         return np.exp(output) if self.out_activation_ == "exp" else output
