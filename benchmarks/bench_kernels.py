@@ -22,6 +22,16 @@ ACTIVATIONS = [
     "Softplus",
     "Identity",
 ]
+LOSSES = [
+    "CrossEntropyLoss",
+    "NLLLoss",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "MSELoss",
+    "L1Loss",
+    "HuberLoss",
+    "PoissonNLLLoss",
+]
 
 
 class Linear:
@@ -154,7 +164,7 @@ class Activation:
 class Loss:
     """The loss of a batch of 128 rows of 10 outputs, and the output delta."""
 
-    params = (["CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss", "MSELoss"], DTYPES)
+    params = (LOSSES, DTYPES)
     param_names = ("loss", "dtype")
 
     def setup(self, loss: str, dtype: str) -> None:

@@ -139,7 +139,7 @@ class Trainer:
             report.advance(stop - first)
             now = time.perf_counter()
             self._pace.record(alone, (stop - first) / max(now - before, 1e-6))
-            steps = SLICE_SECONDS / max(now - before, 1e-6) * self._slice / self._batch
+            steps = SLICE_SECONDS / max(now - before, 1e-6) * (stop - first) / self._batch
             self._slice = self._batch * max(1, int(steps))
             first, before = stop, now
         self._order = order

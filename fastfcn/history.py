@@ -19,6 +19,7 @@ class History:
         class labels.
     val_loss, val_accuracy : list of float or None
         On the validation data after the epoch; None without.
+        All four are weighted by ``sample_weight``, where that was given.
     seconds : list of float
         Training alone: neither compilation nor validation.
     samples_per_second : list of float

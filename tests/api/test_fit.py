@@ -612,6 +612,13 @@ def test_history_has_one_entry_an_epoch():
     assert isinstance(history.compile_seconds, float) and history.compile_seconds >= 0
 
 
+def test_many_epochs_over_few_rows_stay_few_rows_at_a_time():
+    """What a slice of an epoch holds is set by its time, and an epoch may be over long before."""
+    x, y = data(n=4)
+    _, history = fitted(x, y, batch_size=4, epochs=200)
+    assert len(history) == 200
+
+
 def test_validation_equals_evaluate_after_each_epoch_and_changes_nothing():
     x, y = data()
     held_out = data(seed=1)

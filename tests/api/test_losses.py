@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 import reference
 from api.checks import DTYPES, same_bits
+from api.loss_cases import CASES, REDUCTIONS, case
 from fastfcn import losses
 
-REDUCTIONS = ["mean", "sum", "none"]
 mp = mpmath.MPContext()
 mp.dps = 60
 
@@ -161,51 +161,6 @@ def test_a_float32_loss_is_as_exact_at_the_mean_as_row_by_row(dtype):
     z = np.array([[20.0, 0.0]] * 7, dtype)
     got = losses.CrossEntropyLoss()(z, np.zeros(7, int))
     assert_within_ulps(got, [mp.log1p(mp.exp(-20))], dtype)
-
-
-CASES = {
-    "labels": ("CrossEntropyLoss", {}, "labels"),
-    "labels with weights": ("CrossEntropyLoss", {"weight": [0.5, 2.0, 1.0, 0.0, 3.0]}, "labels"),
-    "ignored labels": ("CrossEntropyLoss", {"ignore_index": 2}, "labels"),
-    "smoothed": ("CrossEntropyLoss", {"label_smoothing": 0.1}, "labels"),
-    "everything": (
-        "CrossEntropyLoss",
-        {"weight": [0.5, 2.0, 1.0, 0.1, 3.0], "ignore_index": 1, "label_smoothing": 0.2},
-        "labels",
-    ),
-    "one-hot": ("CrossEntropyLoss", {}, "one-hot"),
-    "probabilities": ("CrossEntropyLoss", {}, "probabilities"),
-    "weighted probabilities": (
-        "CrossEntropyLoss",
-        {"weight": [0.5, 2.0, 1.0, 0.1, 3.0], "label_smoothing": 0.2},
-        "probabilities",
-    ),
-    "nll": ("NLLLoss", {}, "labels"),
-    "nll with weights": ("NLLLoss", {"weight": [0.5, 2, 1, 1, 3], "ignore_index": 4}, "labels"),
-    "bce": ("BCELoss", {}, "fractions"),
-    "bce with logits": ("BCEWithLogitsLoss", {}, "fractions"),
-    "mse": ("MSELoss", {}, "reals"),
-}
-
-
-def case(name, n, dtype, seed=0):
-    """Return a loss's class, its options, and an output and target that fit it."""
-    kind, options, target = CASES[name]
-    rng = np.random.default_rng(seed)
-    z = 3 * rng.normal(size=(n, 5))
-    if kind == "NLLLoss":
-        z = reference.log_softmax(z)
-    if kind == "BCELoss":
-        z = reference.sigmoid(z / 4)
-    labels = rng.integers(0, 5, n)
-    y = {
-        "labels": labels,
-        "one-hot": reference.one_hot(labels, 5),
-        "probabilities": rng.dirichlet(np.ones(5), n).astype(dtype),
-        "fractions": rng.random((n, 5)).astype(dtype),
-        "reals": rng.normal(size=(n, 5)).astype(dtype),
-    }[target]
-    return kind, options, z.astype(dtype), y
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

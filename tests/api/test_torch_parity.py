@@ -64,6 +64,8 @@ TRAININGS = [
         {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
     ),
     ("CrossEntropyLoss", {}, "LeakyReLU", {"lr": 0.1, "weight_decay": 0.01}),
+    ("HuberLoss", {"delta": 0.3}, "Tanh", {"lr": 0.1, "momentum": 0.9}),
+    ("PoissonNLLLoss", {}, "ReLU", {"lr": 0.05}),
 ]
 
 
@@ -120,6 +122,9 @@ LOSSES = [
     ("BCELoss", {}),
     ("BCEWithLogitsLoss", {}),
     ("MSELoss", {}),
+    ("L1Loss", {}),
+    ("HuberLoss", {"delta": 0.7}),
+    ("PoissonNLLLoss", {}),
 ]
 
 

@@ -44,6 +44,12 @@ def test_a_second_process_loads_what_the_first_compiled(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb?")} == files
 
 
+def test_a_loss_does_not_compile_the_others(tmp_path):
+    run(LOSS, tmp_path)
+    kept = {path.name.partition("-")[0] for path in tmp_path.rglob("*.nbc")}
+    assert {name for name in kept if name.endswith("_rows")} == {"losses.mse_rows"}
+
+
 @pytest.mark.parametrize(
     "use", [LOSS, pytest.param(FIT, marks=pytest.mark.slow)], ids=["one kernel", "a fit"]
 )

@@ -212,9 +212,13 @@ for dtype in (np.float32, np.float64):
             (losses.NLLLoss(ignore_index=1), y),
             (losses.BCEWithLogitsLoss(), onehot),
             (losses.MSELoss(), onehot),
+            (losses.HuberLoss(0.1), onehot),
+            (losses.PoissonNLLLoss("batchmean"), onehot),
         ]:
             sgd = optim.SGD(net.parameters(), lr=1e-3, momentum=0.9)
-            ff.fit(net, x, target, loss=loss, optimizer=sgd, batch_size=batch, n_threads=count)
+            options = {"loss": loss, "optimizer": sgd, "batch_size": batch, "n_threads": count}
+            ff.fit(net, x, target, **options)
+            ff.fit(net, x, target, sample_weight=rng.random(300), **options)
         net.backward(loss.grad(net(x), target))
         sgd.step()
         for n in (1, 5, 300):
