@@ -22,6 +22,7 @@ from fastfcn.estimators.weights import Weights
 from fastfcn.history import History
 from fastfcn.losses import Loss
 from fastfcn.nn.containers import Sequential
+from fastfcn.optim import Optimizer
 from fastfcn.training import fit, predict
 
 _positive = Interval(Real, 0, None, closed="neither")
@@ -135,6 +136,7 @@ class BaseFCN(BaseEstimator):
     # What a subclass says of its targets ------------------------------------------------------
 
     out_activation_: str
+    optimizer_: Optimizer
 
     def _encode(self, y: Any, incremental: bool) -> Array:
         """Check targets and return them as the loss takes them; learn the classes."""
@@ -230,7 +232,8 @@ class BaseFCN(BaseEstimator):
         self._no_improvement_count = 0
         self._was_incremental = False
         self.stopped_ = False
-        vars(self).pop("optimizer_", None)
+        if hasattr(self, "optimizer_"):
+            del self.optimizer_
 
     @property
     def _stops_early(self) -> bool:
@@ -283,15 +286,13 @@ class BaseFCN(BaseEstimator):
             X, target, weights, validation = self._split(X, target, weights)
         n = X.shape[0]
         batch = self._batch_rows(n)
-        total = float(n if weights is None else weights.sum())
-        decay = self.alpha * n / (total * batch) if total > 0 else 0.0
-        self._make_optimizer(decay, incremental)
+        self._make_optimizer(incremental)
         self._prepare_records(validation, incremental)
         convergence = Convergence(
             self,
             n,
             self._reported(target),
-            0.0 if self.solver == "adamw" else decay,
+            self._decay(n, batch, weights),
             validation,
             self._validation_score,
         )
@@ -328,6 +329,7 @@ class BaseFCN(BaseEstimator):
         self.stopped_ = convergence.stopped
         if self.early_stopping and (self.stopped_ or not incremental):
             self.network_.load_state_dict(self._best_state)
+        self.network_.eval()
 
     @property
     def _draws(self) -> bool:
@@ -345,13 +347,22 @@ class BaseFCN(BaseEstimator):
             )
         return min(int(self.batch_size), n)
 
-    def _make_optimizer(self, decay: float, incremental: bool) -> None:
+    def _decay(self, n: int, batch: int, weights: Any) -> float:
+        """Return λ of the penalty λ/2 Σ W² in an epoch's loss: the mean of its steps'."""
+        if self.solver == "adamw":
+            return 0.0
+        return float(self.alpha) * -(-n // batch) / float(n if weights is None else weights.sum())
+
+    def _make_optimizer(self, incremental: bool) -> None:
         """Make the optimiser, or go on with the last one's state."""
-        if incremental and hasattr(self, "optimizer_"):
-            self.optimizer_.weight_decay = decay if self.solver != "adamw" else self.alpha
-            return
-        new = make_optimizer(self, self.network_, decay)
-        self.optimizer_ = continued(self.optimizer_, new) if hasattr(self, "optimizer_") else new
+        if hasattr(self, "optimizer_"):
+            if incremental:
+                return
+            self.optimizer_ = continued(
+                self.optimizer_, make_optimizer(self, self.network_)
+            )
+        else:
+            self.optimizer_ = make_optimizer(self, self.network_)
         if self.solver == "sgd" and self.learning_rate == "invscaling" and self.t_:
             self.optimizer_.lr = self.learning_rate_init / (self.t_ + 1) ** self.power_t
 
