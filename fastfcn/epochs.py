@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastfcn.buffers import Array
+from fastfcn.buffers import Array, aligned_zeros
 from fastfcn.frame import Source, source
 from fastfcn.history import Evaluation
 from fastfcn.losses import Loss, Targets
 from fastfcn.metrics import share
 from fastfcn.nn.containers import Module
-from fastfcn.optim import SGD
+from fastfcn.optim import Optimizer
 from fastfcn.plan import Plan
 from fastfcn.progress import Progress
 from fastfcn.threads import threads
@@ -66,10 +66,12 @@ class Trainer:
         plan: Plan,
         data: Data,
         loss: Loss,
-        optimizer: SGD,
+        optimizer: Optimizer,
         batch_size: int,
         n_threads: int | None,
         skip_zeros: bool,
+        clip_norm: float | None = None,
+        seed: int = 0,
     ) -> None:
         self._plan, self._data, self._loss, self._optimizer = plan, data, loss, optimizer
         self._batch, self._n_threads = batch_size, n_threads
@@ -81,13 +83,15 @@ class Trainer:
         self._space = plan.workspace(
             batch_size, True, copies, entries=entries, input_gradient=False
         )
-        _place_velocities(self._space.table, net, optimizer)
+        _place_state(self._space.table, net, optimizer)
         n = data.source.rows
         self._values = np.zeros(n)
         self._hits = np.zeros(n, np.bool_)
         self._slice = 4 * batch_size
         self._pace = _Pace(free=n_threads is None and copies > 1)
+        self._seed, self._epoch = seed, 0
         self._fill_frame(skip_zeros)
+        self._clip(clip_norm)
 
     def _fill_frame(self, skip_zeros: bool) -> None:
         """Point the frame at the data, the loss and the optimiser's state."""
@@ -95,8 +99,6 @@ class Trainer:
         frame = space.frame
         if not skip_zeros:
             frame[t.SKIPS] = 0
-        frame.link(t.LEARN, drivers.learn)
-        frame.link(t.UPDATE, drivers.update)
         frame.read(data.source)
         self._loss.fill(frame, data.targets)
         last = space.table[-1]
@@ -105,18 +107,54 @@ class Trainer:
         frame[t.N_OUTPUT], frame[t.LD_OUTPUT] = last[t.OUT], last[t.LD]
         frame.point(t.VALUES, self._values)
         frame.point(t.HITS, self._hits)
-        frame.point(t.VELOCITY, self._optimizer.velocity)
+        frame.point(t.STATE, self._optimizer.state)
+        frame[t.STATE_SLOT] = self._optimizer.slot
+        frame.link(t.STEP, self._optimizer.kernel)
+        frame[t.TRAINING] = 1
+
+    def _clip(self, norm: float | None) -> None:
+        """Say what a step consists of: an update that waits for the gradient's norm is another."""
+        space = self._space
+        phases = [drivers.learn] * (2 * space.phases - 1) + [drivers.update]
+        if norm is not None:
+            phases.append(drivers.clipped_update)
+            rows = sum(stage.in_features + 2 for stage in self._plan.stages)
+            space.frame.point(t.CLIP, np.array([norm], self._plan.dtype))
+            space.frame.point(t.NORMS, np.zeros(rows))
+            # Not the network's own gradients, which belong to its user.
+            gradients = aligned_zeros(self._plan.values.size, self._plan.dtype)
+            space.frame.point(t.GRADS, gradients)
+        space.frame.phases(phases)
 
     def _train(self, order: Array, first: int, stop: int, n_threads: int | None) -> None:
-        space = self._space
+        space, optimizer = self._space, self._optimizer
+        step, steps = first // self._batch, -(-(stop - first) // self._batch)
         with threads(n_threads, self._work) as count:
             count = min(count, space.copies)
             space.frame.point(t.ORDER, order)
-            space.frame.point(t.HYPER, self._optimizer.hyperparameters())
+            space.frame[t.FIRST_STEP] = step
+            # A row for each step; of an empty stretch as well, for the compiler.
+            hyper = optimizer.hyperparameters(
+                self._factors(optimizer.steps, max(steps, 1)), self._samples(order, first, stop)
+            )
+            space.frame.point(t.HYPER, hyper)
+            optimizer.steps += steps
             self._plan.buffer.changed()  # first: Ctrl-C may come before anything that follows
             space.run(drivers.prepare, 0, 0, count)
             space.frame.train(space.address, first, stop, self._batch, count)
         self._plan.buffer.changed()
+
+    def _factors(self, first: int, steps: int) -> Array:
+        """Return the schedule's factors of the learning rate, one for each of some steps."""
+        return np.ones(steps)
+
+    def _samples(self, order: Array, first: int, stop: int) -> Array:
+        """Return the samples of each batch, or the sum of their weights."""
+        begins = np.arange(first, max(stop, first + 1), self._batch)
+        weights = self._data.targets.weights
+        if weights.size and stop > first:
+            return np.add.reduceat(weights[order[first:stop]], begins - first)
+        return np.diff(np.append(begins, stop)).astype(np.float64)
 
     def compile(self, validates: bool) -> None:
         """Compile or load the kernels, so that training itself does not."""
@@ -131,6 +169,8 @@ class Trainer:
         """Train on every sample once; return the seconds that took."""
         n = len(order)
         first = 0
+        self._epoch += 1
+        self._space.frame[t.SEED] = _mask_seed(self._seed, self._epoch)
         started = before = time.perf_counter()
         while first < n:
             stop = min(n, first + self._slice)
@@ -154,6 +194,11 @@ class Trainer:
             return Evaluation(total, None)
         counts = self._loss.counts(targets)[self._order]
         return Evaluation(total, share(self._hits, counts))
+
+
+def _mask_seed(seed: int, epoch: int) -> int:
+    """Return what an epoch's random masks depend on, apart from its order of samples."""
+    return int(np.random.SeedSequence([seed, epoch, 1]).generate_state(1, np.uint64)[0] >> 1)
 
 
 class _Pace:
@@ -195,17 +240,14 @@ class _Pace:
             self._patience = 1
 
 
-def _place_velocities(table: Array, net: Module, optimizer: SGD) -> None:
+def _place_state(table: Array, net: Module, optimizer: Optimizer) -> None:
     """Point the layer table at the optimiser's state; -1 stays for what it does not train."""
     own = {id(parameter) for parameter in net.parameters()}
     if any(id(parameter) not in own for parameter in optimizer.parameters):
         raise ValueError(
             "optimizer must hold parameters of this network only; make it from net.parameters()"
         )
-    rows = table[table[:, t.LINEAR] == 1]
-    for row, layer in zip(rows, net.linears, strict=True):
-        named = layer.named_parameters()
-        row[t.WEIGHT_VELOCITY] = optimizer.velocity_offset(named["weight"])
-        if "bias" in named:
-            row[t.BIAS_VELOCITY] = optimizer.velocity_offset(named["bias"])
-    table[table[:, t.LINEAR] == 1] = rows
+    places = optimizer.places(net.plan().buffer)
+    for row in table:
+        row[t.WEIGHT_STATE] = places.get(int(row[t.WEIGHT]), -1)
+        row[t.BIAS_STATE] = places.get(int(row[t.BIAS]), -1)

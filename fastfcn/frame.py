@@ -1,7 +1,7 @@
 """Frames: what a kernel call is given, and the call itself."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,25 +115,33 @@ class Frame:
         self._words[t.X_TYPE] = _READ_AS_THEY_LIE[x.dtype]
         self._affine[0], self._affine[1] = data.scale, data.shift
 
-    def run(self, kernel: Native, work: int, first: int, count: int, n_threads: int) -> None:
+    def phases(self, kernels: Sequence[Native]) -> None:
+        """Say which range kernels a training step consists of, in order."""
+        self.point(t.PHASES, np.array([kernel.address(self.dtype) for kernel in kernels]))
+        self[t.N_PHASES] = len(kernels)
+
+    def run(
+        self, kernel: Native, work: int, first: int, count: int, n_threads: int, phase: int = 0
+    ) -> None:
         """Run a range kernel over a workspace, given by its address."""
         if n_threads == 1:
-            kernel.function(self.dtype)(self._address, work, 0, 1, first, count)
+            kernel.function(self.dtype)(self._address, work, 0, 1, first, count, phase)
         else:
             address = kernel.address(self.dtype)
-            drivers.region(address, self._address, work, first, count, n_threads)
+            drivers.region(address, self._address, work, first, count, phase, n_threads)
 
     def prepared(self, kernel: Native, work: int, first: int, count: int) -> Callable[[], None]:
         """Return a call of a range kernel on one thread, to be made again and again."""
         function = kernel.function(self.dtype)
-        return functools.partial(function, self._address, work, 0, 1, first, count)
+        return functools.partial(function, self._address, work, 0, 1, first, count, 0)
 
     def train(self, work: int, first: int, stop: int, batch: int, n_threads: int) -> None:
         """Run training steps over rows first:stop of an epoch."""
+        self[t.BATCH] = batch
         if n_threads == 1:
             train_alone = drivers.train_alone.function(self.dtype)
             train_alone(self._address, work, first, stop, batch)
         else:
             drivers.train(
-                self[t.LEARN], self[t.UPDATE], self._address, work, first, stop, batch, n_threads
+                self[t.PHASES], self[t.N_PHASES], self._address, work, first, stop, batch, n_threads
             )

@@ -66,10 +66,19 @@ class Plan:
         Where the stages' offsets point.
     dtype : dtype
         float32 or float64.
+    flattens : bool, default False
+        Whether the network takes input of more dimensions than two.
     """
 
-    def __init__(self, stages_: Sequence[Stage], buffer: Buffer, dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self,
+        stages_: Sequence[Stage],
+        buffer: Buffer,
+        dtype: np.dtype[Any],
+        flattens: bool = False,
+    ) -> None:
         self.stages = tuple(stages_)
+        self.flattens = flattens
         self.buffer, self.dtype = buffer, dtype
         self.values, self.grads = buffer.values, buffer.grads
         self._flops = flops_per_row(self.stages)
@@ -80,19 +89,32 @@ class Plan:
 
     def workspace(self, rows: int, backward: bool, copies: int, **options: Any) -> Workspace:
         """Return new room for a batch of this network."""
+        # A prediction drops nothing.
+        kept = self.stages if backward else [s for s in self.stages if s.kind != t.DROPOUT]
         return Workspace(
-            self.stages, self.values, self.grads, self.dtype, rows, backward, copies, **options
+            kept, self.values, self.grads, self.dtype, rows, backward, copies, **options
         )
 
-    def forward(self, x: Array) -> Array:
-        """Return the outputs of one batch (n, features) and keep what :meth:`backward` needs."""
+    def forward(self, x: Array, training: bool = False, seed: int = 0) -> Array:
+        """Return the outputs of one batch (n, features) and keep what :meth:`backward` needs.
+
+        Parameters
+        ----------
+        x : ndarray (n, features)
+            The batch.
+        training : bool, default False
+            Whether layers work as in training: masks from ``seed``, statistics of the batch.
+        seed : int, default 0
+            Of the masks.
+        """
         rows = len(x)
         with threads(None, rows * self._flops) as count:
             w = self._batch
             if w is None or w.rows != rows or w.copies < count:
                 w = self._batch = self.workspace(rows, True, count)
             w.frame.read(source(x, self.dtype))
-            w.run(drivers.forward, 0, rows, count)
+            w.frame[t.TRAINING], w.frame[t.SEED] = training, seed
+            w.run(drivers.forward, 0, rows, count, w.phases)
         self._batch_rows = rows
         out = self.stages[-1].out_features
         return w.matrix(-1, t.A, t.LD, rows)[:, :out].copy()
@@ -113,7 +135,7 @@ class Plan:
         with threads(None, rows * self._flops) as count:
             count = min(count, w.copies)
             w.run(drivers.prepare, int(input_gradient), rows, count)
-            w.run(drivers.deltas, int(input_gradient), rows, count)
+            w.run(drivers.deltas, int(input_gradient), rows, count, w.phases)
             w.run(drivers.accumulate, 0, rows, count)
         if not input_gradient:
             return None

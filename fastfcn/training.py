@@ -13,7 +13,7 @@ from fastfcn.history import Evaluation, History
 from fastfcn.losses import Loss
 from fastfcn.metrics import share
 from fastfcn.nn.containers import Module, Sequential
-from fastfcn.optim import SGD
+from fastfcn.optim import Optimizer
 from fastfcn.plan import Plan
 from fastfcn.progress import Progress
 from fastfcn.threads import check_threads
@@ -21,6 +21,7 @@ from fastfcn.validation import as_csr, as_int, as_matrix, as_real, as_weights, c
 from fastfcn.workspace import Stage
 from fastfcn_kernels import drivers
 from fastfcn_kernels.activations import CODES
+from fastfcn_kernels.table import LINEAR
 
 Callback: TypeAlias = Callable[[int, History], Any]
 
@@ -31,7 +32,7 @@ def fit(
     y: Any,
     *,
     loss: Loss,
-    optimizer: SGD,
+    optimizer: Optimizer,
     batch_size: int = 32,
     epochs: int = 1,
     shuffle: bool = True,
@@ -43,6 +44,7 @@ def fit(
     check_finite: bool = True,
     n_threads: int | None = None,
     skip_zeros: bool = True,
+    clip_norm: float | None = None,
     progress: bool = False,
     callback: Callback | None = None,
 ) -> History:
@@ -62,7 +64,7 @@ def fit(
         Targets, as the loss takes them.
     loss : Loss
         From :mod:`fastfcn.losses`.
-    optimizer : SGD
+    optimizer : Optimizer
         Over the network's parameters, or some of them: the others stay as they are. Its state
         carries over from call to call.
     batch_size : int, default 32
@@ -86,6 +88,8 @@ def fit(
     skip_zeros : bool, default True
         Whether to leave out products with zeros of x where that saves time. The result is the same
         to the bit; False is for measuring what it brings.
+    clip_norm : float, optional
+        The gradients of a step are scaled down together where their 2-norm is above this.
     progress : bool, default False
         A progress bar on standard error; one line an epoch where that is no terminal.
     callback : callable, optional
@@ -117,11 +121,13 @@ def fit(
     plan = _plan_of(net, loss)
     if loss.reduction == "none":
         raise ValueError('reduction must be "mean", "batchmean" or "sum" to train on, got "none"')
-    if not isinstance(optimizer, SGD):
-        raise TypeError(f"optimizer must be a fastfcn.optim.SGD, got {optimizer!r}")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be one of fastfcn.optim, got {optimizer!r}")
     epochs = as_int(epochs, "epochs", 1)
     batch_size = as_int(batch_size, "batch_size", 1)
     check_threads(n_threads)
+    if clip_norm is not None and not as_real(clip_norm, "clip_norm") > 0.0:
+        raise ValueError(f"clip_norm must be above 0 or None, got {clip_norm}")
     names = ("x", "y", "sample_weight")
     data = _checked_data(plan, (x, y, sample_weight), loss, scale, shift, check_finite, names)
     n = data.source.rows
@@ -142,7 +148,10 @@ def fit(
         started = time.perf_counter()
         if not drivers.learn.precisions:
             report.say("loading or compiling the kernels (seconds; kept on disk afterwards)")
-        trainer = Trainer(net, plan, data, loss, optimizer, batch_size, n_threads, skip_zeros)
+        trainer = Trainer(
+            net, plan, data, loss, optimizer, batch_size, n_threads, skip_zeros, clip_norm,
+            history.seed,
+        )  # fmt: skip
         trainer.compile(validation is not None)
         history.compile_seconds = time.perf_counter() - started
         for epoch in range(1, epochs + 1):
@@ -318,11 +327,11 @@ def _checked_source(
     scale, shift = as_real(scale, "scale"), as_real(shift, "shift")
     features = plan.stages[0].in_features
     if not is_sparse(x):
-        array = as_matrix(x, name, features)
+        array = as_matrix(x, name, features, plan.flattens)
         if finite:
             check_finite(array, name, plan.dtype)
         return source(array, plan.dtype, scale, shift)
-    if plan.stages[0].weight < 0:
+    if plan.stages[0].kind != LINEAR:
         raise ValueError(f"the first layer must be Linear for sparse {name}; pass {name}.toarray()")
     if shift != 0.0:
         raise ValueError(f"shift must be 0 for sparse {name}, got {shift}: it would fill the zeros")
@@ -376,7 +385,9 @@ def _check_chain(net: Module, data: Source) -> None:
         data.scale
     ) + dtype.type(data.shift)
     expected, _ = net.plan().predict(source(sample, dtype), 1)
-    if not np.array_equal(net.forward(sample), expected, equal_nan=True):
+    with net.evaluating():
+        got = net.forward(sample)
+    if not np.array_equal(got, expected, equal_nan=True):
         raise ValueError(
             f"{net.name}.forward must be its layers in the order of add_layers to run compiled, "
             "and gives something else; train it step by step"

@@ -12,8 +12,19 @@ _CHECKED_ROWS = 4096
 """Rows whose finiteness is tested at once: no mask of the size of the data."""
 
 
-def as_matrix(x: Any, name: str, features: int | None = None) -> Array:
+def as_matrix(x: Any, name: str, features: int | None = None, flattens: bool = False) -> Array:
     """Return ``x`` as a real (n, features) array, without copying one.
+
+    Parameters
+    ----------
+    x : array_like
+        The data.
+    name : str
+        What messages call it.
+    features : int, optional
+        Columns that it must have.
+    flattens : bool, default False
+        Whether more dimensions are taken for columns.
 
     Raises
     ------
@@ -34,11 +45,16 @@ def as_matrix(x: Any, name: str, features: int | None = None) -> Array:
         raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}")
     if array.dtype.itemsize > 8:
         raise TypeError(f"{name} must be at most float64, got dtype {array.dtype}")
+    if flattens and array.ndim > 2:
+        array = array.reshape(len(array), -1)
     if array.ndim != 2 or (features is not None and array.shape[1] != features):
         wanted = f"(n, {'features' if features is None else features})"
         message = f"{name} must have shape {wanted}, got {array.shape}"
         if array.ndim > 2 and (features is None or math.prod(array.shape[1:]) == features):
-            message += f"; flatten it with {name}.reshape({len(array)}, -1)"
+            message += (
+                f"; flatten it with {name}.reshape({len(array)}, -1), or begin the network with "
+                "nn.Flatten()"
+            )
         elif array.ndim == 1:
             message += f"; for one sample, {name}.reshape(1, -1)"
         raise ValueError(message)

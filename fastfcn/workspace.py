@@ -11,30 +11,41 @@ import numpy as np
 
 from fastfcn.buffers import Array, aligned_zeros, padded
 from fastfcn.frame import Frame
-from fastfcn_kernels import activations, drivers, lists, matmul, stages
+from fastfcn_kernels import activations, drivers, layers, lists, matmul, stages
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import Native
 from fastfcn_kernels.simd import TILE_ROWS
 
 
 class Stage(NamedTuple):
-    """A linear map with the activation that follows it, or an activation alone."""
+    """A linear map with the activation that follows it, or another layer alone."""
 
     in_features: int
     out_features: int
+    kind: int = t.ACTIVATION_ALONE
     weight: int = -1
-    """Offset of the weight in the parameters; -1: no linear map."""
+    """Offset of the weight, or of a normalisation's scale, in the parameters; -1: none."""
     bias: int = -1
     """Offset of the bias; -1: none."""
     activation: int = activations.IDENTITY
-    alpha: float = 0.0
-    """The activation's parameter."""
+    numbers: tuple[float, float] = (0.0, 0.0)
+    """An activation's parameter; p of a dropout; eps and momentum of a normalisation."""
+    running: int = -1
+    """Offset of a batch normalisation's running statistics; -1: none."""
+
+
+_CODE = {
+    t.DROPOUT: (layers.dropout_forward, layers.dropout_backward),
+    t.BATCH_NORM: (layers.batch_norm_forward, layers.batch_norm_backward),
+    t.LAYER_NORM: (layers.layer_norm_forward, layers.layer_norm_backward),
+}
+"""Forward and backward kernel of the kinds that stand alone."""
 
 
 def flops_per_row(stages_: Sequence[Stage]) -> float:
     """Return the floating-point operations of one row's forward pass."""
     return float(
-        sum(2 * s.in_features * s.out_features for s in stages_ if s.weight >= 0)
+        sum(2 * s.in_features * s.out_features for s in stages_ if s.kind == t.LINEAR)
         + 10 * max(s.out_features for s in stages_)
     )
 
@@ -80,7 +91,10 @@ class Workspace:
         self.frame = frame = Frame(dtype)
         frame.point(t.STAGES, self.table)
         frame[t.N_STAGES] = len(stages_)
-        frame.point(t.ALPHAS, np.array([s.alpha for s in stages_], dtype))
+        frame.point(t.NUMBERS, np.array([s.numbers for s in stages_], dtype))
+        cuts = [i for i, s in enumerate(stages_) if s.kind == t.BATCH_NORM and backward]
+        frame.point(t.BOUNDS, np.array([0, *cuts, len(stages_)]))
+        frame[t.N_CUTS] = len(cuts)
         frame.point(t.PARAMS, values)
         frame.point(t.GRADS, grads)
         frame.link(t.MATMUL, matmul.matmul)
@@ -103,7 +117,7 @@ class Workspace:
         self.address = self.buffer.ctypes.data
         self._flags = np.zeros((copies, lists.CACHE_LINE), np.int32)
         frame.point(t.FINITE, self._flags)
-        self._skips = stages_[0].weight >= 0 and entries is None
+        self._skips = stages_[0].kind == t.LINEAR and entries is None
         self.entries = entries
         features = stages_[0].in_features
         frame.point(t.COSTS, np.full(2 * -(-features // TILE_ROWS), lists.DENSE_COST, np.int32))
@@ -131,29 +145,37 @@ class Workspace:
         rows = self.rows
         self.frame[t.ZEROS] = place(max(widths))
         input_at = place(rows * inputs)
-        goes_back = backward and (input_gradient or stages_[0].weight < 0)
+        goes_back = backward and (input_gradient or stages_[0].kind == t.ACTIVATION_ALONE)
         input_delta = place(rows * inputs) if goes_back else -1
         pairs = zip(self.table, stages_, widths[:-1], widths[1:], strict=True)
         for row, stage, ld_in, ld in pairs:
-            linear = stage.weight >= 0
+            linear, alone = stage.kind == t.LINEAR, stage.kind in _CODE
             activation = activations.REGISTRY[stage.activation]
             keeps_z = activation.needs_z or not linear
-            row[t.LINEAR] = linear
+            row[t.KIND] = stage.kind
             row[t.IN], row[t.OUT] = stage.in_features, stage.out_features
             row[t.LD_IN], row[t.LD] = ld_in, ld
             row[t.WEIGHT], row[t.BIAS] = stage.weight, stage.bias
+            row[t.RUNNING] = stage.running
             row[t.ACTIVATION] = stage.activation
-            row[t.ACTIVATE] = activation.activate.address(self.frame.dtype)
+            forward, back = _CODE.get(stage.kind, (activation.activate, activation.derive))
+            row[t.FORWARD_AT] = forward.address(self.frame.dtype)
             row[t.INPUT] = input_at
             row[t.Z] = place(rows * ld) if linear else input_at
             row[t.A] = place(rows * ld) if keeps_z else row[t.Z]
             input_at = int(row[t.A])
+            if stage.kind == t.BATCH_NORM:
+                row[t.STATISTICS] = place(3 * self.copies * ld)
             if backward:
-                row[t.DERIVE] = activation.derive.address(self.frame.dtype)
+                row[t.BACKWARD_AT] = back.address(self.frame.dtype)
                 row[t.INPUT_DELTA] = input_delta
-                row[t.DELTA] = place(rows * ld) if linear else input_delta
+                row[t.DELTA] = place(rows * ld) if linear or alone else input_delta
                 if linear and input_delta >= 0:
                     row[t.TRANSPOSE] = place(stage.out_features * ld_in)
+                if alone:
+                    row[t.SAVED] = place(rows * ld)
+                if stage.kind == t.LAYER_NORM:
+                    row[t.STATISTICS] = place(padded(rows, self.frame.dtype))
                 input_delta = int(row[t.DELTA])
         return size
 
@@ -189,9 +211,15 @@ class Workspace:
         flags = self._flags
         return all(flags.item(thread, lists.INPUT) for thread in range(n_threads))
 
-    def run(self, kernel: Native, first: int, count: int, n_threads: int) -> None:
-        """Run a range kernel over this workspace."""
-        self.frame.run(kernel, self.address, first, count, n_threads)
+    @property
+    def phases(self) -> int:
+        """Into how many phases a pass in training mode falls."""
+        return self.frame[t.N_CUTS] + 1
+
+    def run(self, kernel: Native, first: int, count: int, n_threads: int, phases: int = 1) -> None:
+        """Run a range kernel over this workspace, phase after phase."""
+        for phase in range(phases):
+            self.frame.run(kernel, self.address, first, count, n_threads, phase)
 
     def matrix(self, stage: int, column: int, ld_column: int, rows: int) -> Array:
         """Return a matrix of the workspace, padding included, as a view."""

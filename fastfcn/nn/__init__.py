@@ -15,16 +15,23 @@ from fastfcn.nn.activations import (
     Tanh,
 )
 from fastfcn.nn.containers import Module, Sequential
+from fastfcn.nn.dropout import Dropout
+from fastfcn.nn.flatten import Flatten
 from fastfcn.nn.layer import Layer
 from fastfcn.nn.linear import Linear
+from fastfcn.nn.normalisation import BatchNorm1d, LayerNorm
 from fastfcn.nn.parameter import Parameter
 
 __all__ = [
     "ELU",
     "GELU",
     "Activation",
+    "BatchNorm1d",
+    "Dropout",
+    "Flatten",
     "Identity",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "Module",

@@ -4,9 +4,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastfcn.buffers import Array, Buffer
+from fastfcn.buffers import Array
 from fastfcn.nn.layer import Layer
-from fastfcn.plan import Plan
 from fastfcn.validation import as_real
 from fastfcn.workspace import Stage
 from fastfcn_kernels.activations import CODES
@@ -20,8 +19,6 @@ class Activation(Layer):
 
     kernel: ClassVar[str]
     """Name of the entry in the kernels' registry."""
-    has_alpha: ClassVar[bool] = False
-    """Whether the formula has a parameter."""
 
     def __init__(self) -> None:
         self._shape: tuple[int, ...] = ()
@@ -31,10 +28,14 @@ class Activation(Layer):
         """The parameter that the kernels' formula takes; 0 where it has none."""
         return 0.0
 
+    @property
+    def numbers(self) -> tuple[float, float]:
+        return self.alpha, 0.0
+
     def stage(self, features: int) -> Stage:
         """Describe the activation to a plan, for rows of ``features``."""
         code = CODES[self.kernel]
-        return Stage(features, features, activation=code, alpha=self.alpha)
+        return Stage(features, features, activation=code, numbers=self.numbers)
 
     def forward(self, x: Any) -> Array:
         """Return h(x)."""
@@ -43,13 +44,8 @@ class Activation(Layer):
             raise TypeError(f"x must be real numbers, got dtype {z.dtype}")
         if z.ndim == 0 or z.size == 0:
             raise ValueError(f"x must have at least one element and dimension, got {z.shape}")
-        dtype = np.dtype(np.float64 if z.dtype == np.float64 else np.float32)
-        rows = z.reshape(-1, z.shape[-1])
-        stage = self.stage(rows.shape[1])
-        if self._plan is None or self._plan.stages[0] != stage or self._plan.dtype != dtype:
-            self._plan = Plan([stage], Buffer(0, dtype), dtype)
         self._shape = z.shape
-        return self._plan.forward(rows).reshape(z.shape)
+        return self._forward(z.reshape(-1, z.shape[-1])).reshape(z.shape)
 
     def backward(self, delta: Any, input_gradient: bool = True) -> Array | None:
         """Return δ ⊙ h'(z) for the last input z."""
@@ -91,7 +87,7 @@ class LeakyReLU(Activation):
     """
 
     kernel = "leaky_relu"
-    has_alpha = True
+    has_numbers = True
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__()
@@ -152,7 +148,7 @@ class ELU(Activation):
     """
 
     kernel = "elu"
-    has_alpha = True
+    has_numbers = True
 
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()

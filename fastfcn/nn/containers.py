@@ -1,18 +1,23 @@
 """Networks: layers in order."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from fastfcn.buffers import Array
 from fastfcn.nn.activations import Activation
+from fastfcn.nn.dropout import Dropout
+from fastfcn.nn.flatten import Flatten
 from fastfcn.nn.layer import Layer
 from fastfcn.nn.linear import Linear
 from fastfcn.nn.parameter import Parameter, pack
 from fastfcn.plan import Plan
 from fastfcn.validation import as_matrix
 from fastfcn.workspace import Stage
+from fastfcn_kernels.activations import IDENTITY
+from fastfcn_kernels.table import LINEAR
 
 
 class Module(Layer):
@@ -46,7 +51,7 @@ class Module(Layer):
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name if name is not None else type(self).__name__
-        self.layers: list[Linear | Activation] = []
+        self.layers: list[Layer] = []
 
     def add_layers(self, layers: Sequence[Layer]) -> None:
         """Register the network's layers, in order; a nested network counts as its layers.
@@ -58,17 +63,18 @@ class Module(Layer):
         ValueError
             For a layer that appears twice, sizes that do not chain, or mixed dtypes.
         """
-        flat: list[Linear | Activation] = []
+        flat: list[Layer] = []
         for layer in layers:
             if isinstance(layer, Module):
                 flat += layer.layers
-            elif isinstance(layer, Linear | Activation):
+            elif isinstance(layer, Layer) and type(layer).stage is not Layer.stage:
                 flat.append(layer)
             else:
                 raise TypeError(f"layers must be fastfcn.nn layers, got {layer!r}")
         _check_chain(flat)
         self.layers = flat
-        pack(self.parameters())
+        pack(list(self._stored().values()))
+        self.train(self.training)
 
     @property
     def linears(self) -> list[Linear]:
@@ -82,10 +88,40 @@ class Module(Layer):
             for name, parameter in layer.named_parameters().items()
         }
 
+    def named_buffers(self) -> dict[str, Parameter]:
+        return {
+            f"{i}.{name}": buffer
+            for i, layer in enumerate(self.layers)
+            for name, buffer in layer.named_buffers().items()
+        }
+
+    def _stored(self) -> dict[str, Parameter]:
+        return {
+            f"{i}.{name}": parameter
+            for i, layer in enumerate(self.layers)
+            for name, parameter in layer._stored().items()
+        }
+
+    def train(self, mode: bool = True) -> Self:
+        for layer in self.layers:
+            layer.train(mode)
+        return super().train(mode)
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Work as in prediction, until the block is left."""
+        modes = [(layer, layer.training) for layer in (*self.layers, self)]
+        self.eval()
+        try:
+            yield
+        finally:
+            for layer, mode in modes:
+                layer.training = mode
+
     def reset_parameters(self, rng: np.random.Generator | None = None) -> None:
         """Draw new initial values for every layer, in order, from one generator."""
         rng = np.random.default_rng() if rng is None else rng
-        for layer in self.linears:
+        for layer in self.layers:
             layer.reset_parameters(rng)
 
     def plan(self) -> Plan:
@@ -104,11 +140,12 @@ class Module(Layer):
                 f"the network must have at least one Linear layer, got {self.layers}; "
                 "Modules name theirs with add_layers([...])"
             )
-        buffer = pack(self.parameters())
+        buffer = pack(list(self._stored().values()))
         assert buffer is not None
         stages = _stages(self.layers)
         if plan is None or plan.buffer is not buffer or plan.stages != stages:
-            plan = self._plan = Plan(stages, buffer, self.linears[0].dtype)
+            flattens = isinstance(self.layers[0], Flatten)
+            plan = self._plan = Plan(stages, buffer, self.linears[0].dtype, flattens)
         self._planned = self._described()
         return plan
 
@@ -116,7 +153,7 @@ class Module(Layer):
         """Return what tells two states of the network's layers apart, quickly."""
         return (
             *self.layers,
-            *[a.alpha for a in self.layers if isinstance(a, Activation) and a.has_alpha],
+            *[layer.numbers for layer in self.layers if layer.has_numbers],
         )
 
     def backward(self, delta: Any, input_gradient: bool = True) -> Array | None:
@@ -137,10 +174,10 @@ class Module(Layer):
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __iter__(self) -> Iterator[Linear | Activation]:
+    def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
 
-    def __getitem__(self, index: int) -> Linear | Activation:
+    def __getitem__(self, index: int) -> Layer:
         return self.layers[index]
 
     def __repr__(self) -> str:
@@ -188,7 +225,10 @@ class Sequential(Module):
             for layer in self.layers:
                 output = layer(output)
             return np.asarray(output)
-        return self.plan().forward(as_matrix(x, "x", self.linears[0].in_features))
+        plan = self.plan()
+        batch = as_matrix(x, "x", plan.stages[0].in_features, plan.flattens)
+        drops = [layer for layer in self.layers if isinstance(layer, Dropout)]
+        return plan.forward(batch, self.training, drops[0].next_seed() if drops else 0)
 
     def backward(self, delta: Any, input_gradient: bool = True) -> Array | None:
         """Add this batch's gradients to the parameters', all layers in one kernel call.
@@ -205,7 +245,7 @@ class Sequential(Module):
         return self._backward(delta, input_gradient)
 
 
-def _check_chain(layers: Sequence[Linear | Activation]) -> None:
+def _check_chain(layers: Sequence[Layer]) -> None:
     features: int | None = None
     dtype = None
     seen: set[int] = set()
@@ -216,7 +256,7 @@ def _check_chain(layers: Sequence[Linear | Activation]) -> None:
                 "place for the backward pass, so make a new one"
             )
         seen.add(id(layer))
-        if not isinstance(layer, Linear):
+        if layer.in_features is None:
             continue
         if features is not None and layer.in_features != features:
             raise ValueError(
@@ -228,19 +268,19 @@ def _check_chain(layers: Sequence[Linear | Activation]) -> None:
         features, dtype = layer.out_features, layer.dtype
 
 
-def _stages(layers: Sequence[Linear | Activation]) -> tuple[Stage, ...]:
+def _stages(layers: Sequence[Layer]) -> tuple[Stage, ...]:
     """Describe layers to a plan; an activation joins the linear map before it."""
-    features = next(layer.in_features for layer in layers if isinstance(layer, Linear))
+    features = next(layer.in_features for layer in layers if layer.in_features is not None)
     stages: list[Stage] = []
-    open_stage = False
     for layer in layers:
-        if isinstance(layer, Linear):
-            stages.append(layer.stage())
-            features, open_stage = layer.out_features, True
-        elif open_stage:
-            alone = layer.stage(features)
-            stages[-1] = stages[-1]._replace(activation=alone.activation, alpha=alone.alpha)
-            open_stage = False
+        stage = layer.stage(features)
+        if stage is None:
+            continue
+        before = stages[-1] if stages else None
+        joins = before is not None and before.kind == LINEAR and before.activation == IDENTITY
+        if joins and isinstance(layer, Activation) and before is not None:
+            stages[-1] = before._replace(activation=stage.activation, numbers=stage.numbers)
         else:
-            stages.append(layer.stage(features))
+            stages.append(stage)
+        features = stage.out_features
     return tuple(stages)

@@ -9,10 +9,10 @@ import numpy.typing as npt
 from fastfcn.buffers import Array
 from fastfcn.nn.init import Initialiser, KaimingUniform
 from fastfcn.nn.layer import Layer
-from fastfcn.nn.parameter import Parameter, pack
-from fastfcn.plan import Plan
+from fastfcn.nn.parameter import Parameter
 from fastfcn.validation import as_float_dtype, as_int, as_matrix
 from fastfcn.workspace import Stage
+from fastfcn_kernels.table import LINEAR
 
 _DEFAULT = KaimingUniform(a=math.sqrt(5.0))
 
@@ -56,6 +56,10 @@ class Linear(Layer):
     >>> layer(np.array([[1.0, 2.0, 3.0]]))
     array([[6., 7.]], dtype=float32)
     """
+
+    in_features: int
+    out_features: int
+    dtype: np.dtype[Any]
 
     def __init__(
         self,
@@ -126,24 +130,14 @@ class Linear(Layer):
             named["bias"] = self._bias
         return named
 
-    def stage(self) -> Stage:
+    def stage(self, features: int) -> Stage:
         """Describe the layer to a plan, at its place in its buffer."""
         bias = -1 if self._bias is None else self._bias.offset
-        return Stage(self.in_features, self.out_features, self._weight.offset, bias)
+        return Stage(self.in_features, self.out_features, LINEAR, self._weight.offset, bias)
 
     def forward(self, x: Any) -> Array:
         """Return z = x W + b for a batch (n, in_features)."""
-        batch = as_matrix(x, "x", self.in_features)
-        buffer = self._weight.buffer
-        if self._bias is not None and self._bias.buffer is not buffer:
-            packed = pack(self.parameters())
-            assert packed is not None
-            buffer = packed
-        stage = self.stage()
-        plan = self._plan
-        if plan is None or plan.buffer is not buffer or plan.stages[0] != stage:
-            plan = self._plan = Plan([stage], buffer, self.dtype)
-        return plan.forward(batch)
+        return self._forward(as_matrix(x, "x", self.in_features))
 
     def backward(self, delta: Any, input_gradient: bool = True) -> Array | None:
         """Add dW = xᵀ δ and db = Σ δ to the gradients and return δ Wᵀ.

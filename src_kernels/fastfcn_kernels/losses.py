@@ -352,8 +352,8 @@ HUBER = _elementwise("huber", _huber)
 POISSON_NLL = _elementwise("poisson_nll", _poisson)
 
 
-@native("fpnnnn")
-def loss_and_delta(frame_at, work, thread, n_threads, first, count):
+@native("fpnnnnn")
+def loss_and_delta(frame_at, work, thread, n_threads, first, count, phase):
     """Loss of every row of an output, and its gradient: a range kernel; see :func:`_kernel`."""
     mode = default_fp_mode()
     frame = carray(frame_at, (t.FRAME_SIZE,))

@@ -31,14 +31,14 @@ def place(work, stage, column, row, ld_column):
 
 
 @helper
-def _alpha(frame, work, s):
-    """Return the parameter of stage s's activation."""
-    return carray(reals(frame[t.ALPHAS], work), (s + 1,))[s]
+def number_of(frame, work, s, which):
+    """Return one of the two numbers of stage s: an activation's parameter, a layer's eps."""
+    return carray(reals(frame[t.NUMBERS], work), (s + 1, 2))[s, which]
 
 
-@native("fpnnnn")
-def forward_rows(frame_at, work, thread, i0, i1, skips):
-    """Affine map and activation of rows i0:i1, stage after stage: z = a W + b, a = h(z).
+@native("fpnnnnnnnn")
+def forward_rows(frame_at, work, thread, i0, i1, skips, first, count, s0, s1):
+    """Rows i0:i1 through the stages s0:s1; a linear one is z = a W + b, a = h(z).
 
     Parameters
     ----------
@@ -52,6 +52,10 @@ def forward_rows(frame_at, work, thread, i0, i1, skips):
         Rows.
     skips : int
         1 where zeros of the input may be skipped: the first weight is finite.
+    first, count : int
+        The batch's first row in the epoch, and its rows.
+    s0, s1 : int
+        Stages.
 
     Notes
     -----
@@ -66,11 +70,14 @@ def forward_rows(frame_at, work, thread, i0, i1, skips):
     params = reals(frame[t.PARAMS], work)
     zeros = advance(work, frame[t.ZEROS])
     rows = i1 - i0
-    for s in range(frame[t.N_STAGES]):
+    for s in range(s0, s1):
         stage = stage_at(frame, s)
+        if stage[t.KIND] > t.LINEAR:
+            call(stage[t.FORWARD_AT], (frame_at, work, s, thread, i0, i1, first, count))
+            continue
         n, ld, ld_in = stage[t.OUT], stage[t.LD], stage[t.LD_IN]
         z, a = place(work, stage, t.Z, i0, t.LD), place(work, stage, t.A, i0, t.LD)
-        if stage[t.LINEAR] == 1:
+        if stage[t.KIND] == t.LINEAR:
             x = place(work, stage, t.INPUT, i0, t.LD_IN)
             weight = advance(params, stage[t.WEIGHT])
             start = advance(params, stage[t.BIAS]) if stage[t.BIAS] >= 0 else zeros
@@ -95,12 +102,12 @@ def forward_rows(frame_at, work, thread, i0, i1, skips):
                 )
             clear_padding(z, ld, n, rows)
         if stage[t.ACTIVATION] != IDENTITY or stage[t.Z] != stage[t.A]:
-            call(stage[t.ACTIVATE], (_alpha(frame, work, s), z, a, ld, n, rows))
+            call(stage[t.FORWARD_AT], (number_of(frame, work, s, 0), z, a, ld, n, rows))
 
 
-@native("fpnnn")
-def delta_rows(frame_at, work, i0, i1, input_delta):
-    """Delta recursion for rows i0:i1: δˡ⁻¹ = (δˡ Wᵀ) ⊙ h'(zˡ⁻¹), from the last stage to the first.
+@native("fpnnnnnnnn")
+def delta_rows(frame_at, work, thread, i0, i1, input_delta, first, count, s0, s1):
+    """Delta recursion for rows i0:i1, from stage s1 - 1 down to s0: δˡ⁻¹ = (δˡ Wᵀ) ⊙ h'(zˡ⁻¹).
 
     Parameters
     ----------
@@ -109,10 +116,14 @@ def delta_rows(frame_at, work, i0, i1, input_delta):
     work : pointer
         Workspace of the forward pass, the loss's gradient in the last stage's DELTA and transposed
         weights in place                                                  [in, out]
+    thread : int
+        Whose copy of a batch's statistics to use.
     i0, i1 : int
         Rows.
     input_delta : int
-        1 to go through the first linear map, to the network's input.
+        1 to go through the first stage, to the network's input.
+    first, count, s0, s1 : int
+        As :func:`forward_rows`.
 
     Notes
     -----
@@ -126,14 +137,18 @@ def delta_rows(frame_at, work, i0, i1, input_delta):
     frame = carray(frame_at, (t.FRAME_SIZE,))
     zeros = advance(work, frame[t.ZEROS])
     rows = i1 - i0
-    for s in range(frame[t.N_STAGES] - 1, -1, -1):
+    for s in range(s1 - 1, s0 - 1, -1):
         stage = stage_at(frame, s)
+        if stage[t.KIND] > t.LINEAR:
+            if stage[t.INPUT_DELTA] >= 0:
+                call(stage[t.BACKWARD_AT], (frame_at, work, s, thread, i0, i1, first, count))
+            continue
         n, ld, ld_in = stage[t.OUT], stage[t.LD], stage[t.LD_IN]
         delta = place(work, stage, t.DELTA, i0, t.LD)
         if stage[t.ACTIVATION] != IDENTITY:
             z, a = place(work, stage, t.Z, i0, t.LD), place(work, stage, t.A, i0, t.LD)
-            call(stage[t.DERIVE], (_alpha(frame, work, s), z, a, delta, ld, n, rows))
-        if stage[t.LINEAR] == 1 and (s > 0 or input_delta != 0):
+            call(stage[t.BACKWARD_AT], (number_of(frame, work, s, 0), z, a, delta, ld, n, rows))
+        if stage[t.KIND] == t.LINEAR and (s > 0 or input_delta != 0):
             before = place(work, stage, t.INPUT_DELTA, i0, t.LD_IN)
             transposed = advance(work, stage[t.TRANSPOSE])
             call(
@@ -141,6 +156,19 @@ def delta_rows(frame_at, work, i0, i1, input_delta):
                 (before, ld_in, zeros, 0, delta, ld, 1, transposed, ld_in, rows, stage[t.IN], n),
             )
             clear_padding(before, ld_in, stage[t.IN], rows)
+
+
+@helper
+def scale_gradient(stage, work, batch, gradient):
+    """Gradient of a normalisation's scale: gradient += Σ δ ⊙ x̂ over the batch, in sample order."""
+    ld = stage[t.LD]
+    delta = carray(place(work, stage, t.DELTA, 0, t.LD), (batch, ld))
+    normalised = carray(place(work, stage, t.SAVED, 0, t.LD), (batch, ld))
+    total = carray(gradient, (ld,))
+    for i in range(batch):
+        row, x = delta[i], normalised[i]
+        for j in range(ld):
+            total[j] += row[j] * x[j]
 
 
 @helper
@@ -192,7 +220,7 @@ def share_of_features(frame, s, thread, n_threads, costs):
     before = 0
     for i in range(frame[t.N_STAGES]):
         stage = stage_at(frame, i)
-        if stage[t.LINEAR] == 1:
+        if stage[t.KIND] == t.LINEAR:
             area = _cost_before(stage, i, stage[t.IN], costs)
             total += area
             if i < s:

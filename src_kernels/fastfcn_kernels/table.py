@@ -1,8 +1,8 @@
 """What a compiled kernel knows: the layer table and the frame.
 
-A network is a run of *stages*. A stage is a linear map with the activation that follows it, or an
-activation alone. One int64 row describes a stage; its columns are named here. Offsets and leading
-dimensions count elements; -1 says "not there".
+A network is a run of *stages*. A stage is a linear map with the activation that follows it, an
+activation alone, or a layer of another kind. One int64 row describes a stage; its columns are named
+here. Offsets and leading dimensions count elements; -1 says "not there".
 
 The *frame* is one int64 vector for everything else: addresses of buffers and of compiled code, and
 a few numbers. Every range kernel takes a frame, so one compilation of a kernel serves every network
@@ -10,8 +10,8 @@ and data set, and a call hands over a handful of numbers. A field is 0 where a c
 it.
 """
 
-LINEAR = 0
-"""1 where the stage has a linear map."""
+KIND = 0
+"""What the stage does to its input: one of the kinds below."""
 IN = 1
 """Features in."""
 OUT = 2
@@ -21,13 +21,13 @@ LD_IN = 3
 LD = 4
 """Row stride of z, a, delta and of the weight."""
 WEIGHT = 5
-"""Weight (IN, LD) in the parameters and in the gradients."""
+"""Weight (IN, LD), or scale (LD,) of a normalisation, in the parameters and in the gradients."""
 BIAS = 6
 """Bias (LD,) in the parameters and in the gradients."""
-WEIGHT_VELOCITY = 7
-"""Weight's velocity in the optimiser's state; -1: not trained."""
-BIAS_VELOCITY = 8
-"""Bias's velocity in the optimiser's state; -1: not trained."""
+WEIGHT_STATE = 7
+"""Weight's place in the optimiser's state; -1: not trained."""
+BIAS_STATE = 8
+"""Bias's place in the optimiser's state; -1: not trained."""
 ACTIVATION = 9
 """Code of the activation."""
 INPUT = 10
@@ -42,19 +42,33 @@ INPUT_DELTA = 14
 """Delta of the input (rows, LD_IN) in the workspace; equal to DELTA for an activation alone."""
 TRANSPOSE = 15
 """Transposed weight (OUT, LD_IN) in the workspace; -1: no delta goes further back."""
-ACTIVATE = 16
-"""Address of the activation's kernel."""
-DERIVE = 17
-"""Address of its derivative's kernel."""
-COLUMNS = 18
+FORWARD_AT = 16
+"""Address of the code of the activation, or of a layer of another kind."""
+BACKWARD_AT = 17
+"""Address of the code of its backward pass."""
+SAVED = 18
+"""What a layer of another kind keeps for its backward pass (rows, LD), in the workspace."""
+STATISTICS = 19
+"""In the workspace: (3, LD) for each thread, a batch's mean and inverse deviation and room for one
+row more; or (rows,), each row's inverse deviation."""
+RUNNING = 20
+"""Running mean and variance (2, LD) of a batch normalisation, in the parameters."""
+COLUMNS = 21
+
+ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
+"""Kinds. A linear map has the activation that follows it in its stage; the others stand alone."""
 
 (
     # The network.
     STAGES,  # address of the layer table
     N_STAGES,
-    ALPHAS,  # address of the activations' parameters, real (N_STAGES,)
+    NUMBERS,  # address of the layers' parameters, real (N_STAGES, 2)
     PARAMS,  # address of weights and biases, real
     GRADS,  # address of their gradients, laid out as they are
+    BOUNDS,  # address of the stages where passes are cut, int64 (N_CUTS + 2,): 0, cuts, N_STAGES
+    N_CUTS,  # cuts: layers that look at a whole batch
+    TRAINING,  # 1 in training mode, 0 in evaluation mode
+    SEED,  # of random masks
     # The workspace, whose address is an argument of its own: offsets in elements.
     ZEROS,  # a row of zeros
     SCRATCH,  # first thread's gradient rows
@@ -78,8 +92,8 @@ COLUMNS = 18
     FORWARD,
     LOSS,
     DELTAS,
-    LEARN,
-    UPDATE,
+    PHASES,  # address of the addresses of a training step's range kernels, in order
+    N_PHASES,
     # The data.
     X,  # address of element (0, 0)
     X_ROW_STRIDE,  # bytes
@@ -104,10 +118,16 @@ COLUMNS = 18
     VALUES,  # address of each row's loss, float64 (rows of the epoch,)
     HITS,  # address of whether each row's label came first, bool (rows of the epoch,)
     # The optimiser.
-    VELOCITY,  # address of the optimiser's state, real
-    HYPER,  # address of the hyperparameters, real (5,)
+    STEP,  # address of its step kernel
+    STATE,  # address of its state, real
+    STATE_SLOT,  # elements from one slot of the state to the next
+    BATCH,  # rows a step
+    HYPER,  # address of the hyperparameters, real (steps, 2, HYPERPARAMETERS)
+    FIRST_STEP,  # step of the epoch that the first of them is for
+    CLIP,  # address of the norm that gradients are cut to, real; 0: never
+    NORMS,  # address of the sum of squares of each row of a gradient, float64
     # A prediction.
     RESULT,  # address of the outputs, real (rows, N_OUTPUT)
     BLOCK,  # rows that a thread takes through the network at once
     FRAME_SIZE,
-) = range(52)
+) = range(62)

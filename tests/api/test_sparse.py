@@ -44,7 +44,7 @@ def assert_same_training(a, b):
     (net, sgd, history), (net_b, sgd_b, history_b) = a, b
     for p, q in zip(net.parameters(), net_b.parameters(), strict=True):
         np.testing.assert_array_equal(p.data, q.data)
-    np.testing.assert_array_equal(sgd.velocity, sgd_b.velocity)
+    np.testing.assert_array_equal(sgd.state, sgd_b.state)
     assert history.loss == history_b.loss
     assert history.accuracy == history_b.accuracy
 

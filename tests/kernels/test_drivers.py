@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import reference
-from fastfcn import losses, nn
+from fastfcn import losses, nn, optim
 from fastfcn.frame import source
 from fastfcn_kernels import drivers, simd
 from fastfcn_kernels import table as t
@@ -50,7 +50,7 @@ class Case:
         last = self.space.matrix(-1, t.DELTA, t.LD, batch)
         last[:, sizes[-1] :] = 0.0
         last[:, : sizes[-1]] = self.delta
-        for row in self.space.table[self.space.table[:, t.LINEAR] == 1]:
+        for row in self.space.table[self.space.table[:, t.KIND] == t.LINEAR]:
             at, ld_in = row[t.TRANSPOSE], row[t.LD_IN]
             transposed = self.space.buffer[at : at + row[t.OUT] * ld_in].reshape(-1, ld_in)
             transposed[:, row[t.IN] :] = 0.0
@@ -117,23 +117,23 @@ def test_forward_and_backward_agree_with_the_oracle(sizes, activations, batch, d
 
 def train(case, threads):
     """Run one training step in a shuffled order; return each row's loss."""
-    frame, table, dtype, batch = case.space.frame, case.space.table, case.dtype, case.batch
-    table[:, t.WEIGHT_VELOCITY], table[:, t.BIAS_VELOCITY] = table[:, t.WEIGHT], table[:, t.BIAS]
+    frame, table, batch = case.space.frame, case.space.table, case.batch
+    table[:, t.WEIGHT_STATE], table[:, t.BIAS_STATE] = table[:, t.WEIGHT], table[:, t.BIAS]
     values, hits = np.full(batch, np.nan), np.zeros(batch, np.bool_)
-    hyper = np.array([0.5, 0.9, 0.01, 0, np.finfo(dtype).smallest_normal], dtype)
+    sgd = optim.SGD(case.net.parameters(), lr=0.5, momentum=0.9, weight_decay=0.01)
     loss = losses.CrossEntropyLoss()
-    loss.fill(frame, loss.targets(case.labels, batch, case.delta.shape[1], dtype))
-    frame.read(source(case.x, dtype))
-    frame.link(t.LEARN, drivers.learn)
-    frame.link(t.UPDATE, drivers.update)
+    loss.fill(frame, loss.targets(case.labels, batch, case.delta.shape[1], case.dtype))
+    frame.read(source(case.x, case.dtype))
+    frame.phases([drivers.learn, drivers.update])
     last = table[-1]
     frame.point(t.OUTPUT, case.space.buffer[last[t.A] :])
     frame.point(t.OUTPUT_DELTA, case.space.buffer[last[t.DELTA] :])
     frame[t.N_OUTPUT], frame[t.LD_OUTPUT] = int(last[t.OUT]), int(last[t.LD])
     frame.point(t.VALUES, values)
     frame.point(t.HITS, hits)
-    frame.point(t.VELOCITY, np.zeros_like(case.plan.values))
-    frame.point(t.HYPER, hyper)
+    frame.point(t.STATE, np.zeros_like(case.plan.values))
+    frame.link(t.STEP, sgd.kernel)
+    frame.point(t.HYPER, sgd.hyperparameters())
     frame.point(t.ORDER, np.random.default_rng(1).permutation(batch))
     case.run(drivers.prepare, threads)
     with_threads(threads, frame.train, case.space.address, 0, batch, batch, threads)

@@ -327,9 +327,9 @@ def test_shares_of_all_threads_tile_the_features_of_every_stage(
 ):
     table = np.full((len(widths) - 1 + activation, t.COLUMNS), -1, np.int64)
     linear = [s for s in range(len(table)) if not (activation and s == 1)]
-    table[:, t.LINEAR] = 0
+    table[:, t.KIND] = t.ACTIVATION_ALONE
     for s, n, out in zip(linear, widths[:-1], widths[1:], strict=True):
-        table[s, [t.LINEAR, t.IN, t.LD]] = 1, n, -(-out // 16) * 16
+        table[s, [t.KIND, t.IN, t.LD]] = t.LINEAR, n, -(-out // 16) * 16
     tiles = -(-widths[0] // ROWS)
     cost = st.integers(0, DENSE_COST)
     costs = np.array(data.draw(st.lists(cost, min_size=tiles, max_size=tiles)), np.int32)

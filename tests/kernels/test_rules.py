@@ -58,7 +58,7 @@ def test_padding_stays_zero_through_nan_and_infinity(dtype):
     net.backward(np.full_like(out, np.inf))
     buffer = net.parameters()[0].buffer
     assert np.isnan(net[0].weight).any()
-    for flat in (buffer.values, buffer.grads, sgd.velocity):
+    for flat in (buffer.values, buffer.grads, sgd.state):
         assert padding_of(net, flat).size
         assert (padding_of(net, flat) == 0).all()
 
@@ -77,7 +77,7 @@ def test_padding_stays_zero_beside_layers_of_other_widths(widths, dtype):
     loss = losses.CrossEntropyLoss()
     net.backward(loss.grad(net(x), y))
     buffer = net.parameters()[0].buffer
-    for flat in (buffer.values, buffer.grads, sgd.velocity):
+    for flat in (buffer.values, buffer.grads, sgd.state):
         assert (padding_of(net, flat) == 0).all()
 
 
@@ -117,7 +117,7 @@ def test_subnormal_velocities_become_zero(n_threads):
         pytest.skip("one thread here")
     net, x, y = problem()
     sgd = optim.SGD(net.parameters(), lr=0.1, momentum=0.5)
-    sgd.velocity[...] = 1e-30
+    sgd.state[...] = 1e-30
     x[:, 4] = 0.0
     ff.fit(net, x, y, loss=losses.CrossEntropyLoss(), optimizer=sgd, epochs=20, n_threads=n_threads)
     velocity = sgd.state_dict()["velocity"][0]

@@ -1,0 +1,245 @@
+"""What every optimiser has in common."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastfcn.buffers import Array, Buffer, aligned_zeros
+from fastfcn.frame import Frame
+from fastfcn.nn.parameter import Parameter
+from fastfcn.threads import threads
+from fastfcn.validation import as_real
+from fastfcn_kernels import optimisers as kernels
+from fastfcn_kernels import table as t
+from fastfcn_kernels.compilation import Native
+
+
+class Optimizer:
+    """Base of the optimisers: parameters, their flat state, and rows of hyperparameters.
+
+    A subclass names its step kernel, its slots of state and its hyperparameters, and says in
+    :meth:`_row` how these become a row for the kernel.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        What to train: ``net.parameters()``, or those of some layers, which freezes the others.
+    lr : float
+        Learning rate η > 0.
+    weight_decay : float, default 0.0
+        λ ≥ 0.
+    decay_bias : bool, default True
+        Whether biases, and scales and shifts of normalisations, decay as weights do.
+    decay_by_batch : bool, default False
+        Whether λ is divided by the number of a batch's samples (the sum of their weights), as the
+        ``alpha`` of scikit-learn is.
+
+    Attributes
+    ----------
+    state : ndarray
+        All slots, flat.
+    steps : int
+        Steps done.
+    """
+
+    kernel: ClassVar[Native]
+    slots: ClassVar[tuple[str, ...]]
+    """Names of the arrays that are kept for each parameter."""
+    options: ClassVar[tuple[str, ...]]
+    """Names of the hyperparameters beside ``lr``, as the constructor takes them."""
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float,
+        weight_decay: float = 0.0,
+        decay_bias: bool = True,
+        decay_by_batch: bool = False,
+    ) -> None:
+        self.parameters = _checked(parameters)
+        self.lr = lr
+        self.weight_decay = as_real(weight_decay, "weight_decay")
+        if self.weight_decay < 0.0:
+            raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
+        self.decay_bias, self.decay_by_batch = bool(decay_bias), bool(decay_by_batch)
+        self.steps = 0
+        sizes = [parameter.padded_size for parameter in self.parameters]
+        self.dtype = self.parameters[0].dtype
+        self.slot = sum(sizes)
+        self._offsets: list[int] = np.cumsum([0, *sizes[:-1]]).tolist()
+        self.state = aligned_zeros(len(self.slots) * self.slot, self.dtype)
+
+    @property
+    def lr(self) -> float:
+        """Learning rate η; may be changed between steps."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        checked = as_real(value, "lr")
+        if checked <= 0.0:
+            raise ValueError(f"lr must be above 0, got {value}")
+        self._lr = checked
+
+    def _row(self, lr: Array, step: Array, decay: Array) -> Sequence[Any]:
+        """Return what follows the smallest normal number in a row, an array or number each.
+
+        Parameters
+        ----------
+        lr, decay : ndarray (steps,)
+            Learning rate and weight decay of each step, float64.
+        step : ndarray (steps,)
+            Number of each step, from 1.
+        """
+        raise NotImplementedError
+
+    def _decay(self, lr: Array, decay: Array) -> Array:
+        """Return what is added to the gradient for each unit of a parameter."""
+        return decay
+
+    def hyperparameters(self, factors: Any = 1.0, samples: Any = 1.0) -> Array:
+        """Return the rows of the steps to come, as the kernels take them.
+
+        Parameters
+        ----------
+        factors : array_like (steps,)
+            What a schedule makes of the learning rate, step by step.
+        samples : array_like (steps,)
+            Samples of each step's batch, or the sum of their weights.
+
+        Returns
+        -------
+        ndarray (steps, 2, HYPERPARAMETERS)
+            For weights, and for other parameters.
+        """
+        lr = self.lr * np.atleast_1d(np.asarray(factors, np.float64))
+        step = self.steps + 1.0 + np.arange(len(lr))
+        weight_decay = np.full(len(lr), self.weight_decay)
+        if self.decay_by_batch:
+            weight_decay /= np.maximum(samples, np.finfo(np.float64).tiny)
+        rows = np.zeros((len(lr), 2, kernels.HYPERPARAMETERS), self.dtype)
+        smallest = np.finfo(self.dtype).smallest_normal
+        for others in (0, 1):
+            decay = weight_decay if self.decay_bias or not others else np.zeros(len(lr))
+            row = (lr, self._decay(lr, decay), smallest, *self._row(lr, step, decay))
+            for place, values in enumerate(row):
+                rows[:, others, place] = values
+        return rows
+
+    def places(self, buffer: Buffer) -> dict[int, int]:
+        """Return where in the state a parameter's begins, by the parameter's place in a buffer."""
+        pairs = zip(self.parameters, self._offsets, strict=True)
+        return {parameter.offset: at for parameter, at in pairs if parameter.buffer is buffer}
+
+    def zero_grad(self) -> None:
+        """Set the gradients to zero; backward passes add to them."""
+        for parameter in self.parameters:
+            parameter.grad[...] = 0.0
+
+    def step(self) -> None:
+        """Update the parameters from their gradients."""
+        hyper = self.hyperparameters()
+        self.steps += 1
+        for buffer, theta, state, size, others in self._runs():
+            frame = Frame(self.dtype)
+            frame.point(t.PARAMS, buffer.values[theta:])
+            frame.point(t.GRADS, buffer.grads[theta:])
+            frame.point(t.STATE, self.state[state:])
+            frame[t.STATE_SLOT] = self.slot
+            frame.link(t.STEP, self.kernel)
+            frame.point(t.HYPER, hyper[0, others])
+            buffer.changed()  # first: Ctrl-C may come before anything that follows
+            with threads(None, 4.0 * size) as count:
+                frame.run(kernels.step_all, 0, 0, size, count)
+
+    def _runs(self) -> list[tuple[Any, int, int, int, int]]:
+        """Join parameters of one kind that follow each other in one buffer.
+
+        Returns
+        -------
+        list of (buffer, offset, state, size, others)
+        """
+        runs: list[tuple[Any, int, int, int, int]] = []
+        same = self.weight_decay == 0.0 or self.decay_bias
+        for parameter, state in zip(self.parameters, self._offsets, strict=True):
+            size = parameter.padded_size
+            others = int(not same and len(parameter.shape) == 1)
+            if runs:
+                buffer, theta, first, length, kind = runs[-1]
+                follows = buffer is parameter.buffer and theta + length == parameter.offset
+                if follows and kind == others:
+                    runs[-1] = (buffer, theta, first, length + size, kind)
+                    continue
+            runs.append((parameter.buffer, parameter.offset, state, size, others))
+        return runs
+
+    def _slot_views(self, name: str) -> list[Array]:
+        """Return each parameter's part of a slot, in its shape."""
+        first = self.slots.index(name) * self.slot
+        pairs = zip(self.parameters, self._offsets, strict=True)
+        return [parameter.view(self.state, first + offset) for parameter, offset in pairs]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return hyperparameters, steps done and copies of each parameter's state, in order."""
+        return {
+            "lr": self.lr,
+            **{name: getattr(self, name) for name in self.options},
+            "steps": self.steps,
+            **{slot: [view.copy() for view in self._slot_views(slot)] for slot in self.slots},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            Where it is another optimiser's, or does not fit the parameters; nothing is changed
+            then.
+        """
+        expected = {"lr", "steps", *self.options, *self.slots}
+        if set(state) != expected:
+            raise ValueError(
+                f"state must be a {type(self).__name__}'s, with {sorted(expected)}, got "
+                f"{sorted(state)}"
+            )
+        for slot in self.slots:
+            shapes = [np.shape(values) for values in state[slot]]
+            own = [view.shape for view in self._slot_views(slot)]
+            if shapes != own:
+                raise ValueError(f"{slot} must have shapes {own}, got {shapes}")
+        options = {name: state[name] for name in self.options}
+        # Made for its checks.
+        other = type(self)(self.parameters, lr=state["lr"], **options)
+        for name in ("lr", *self.options):
+            setattr(self, name, getattr(other, name))
+        self.steps = int(state["steps"])
+        for slot in self.slots:
+            for view, saved in zip(self._slot_views(slot), state[slot], strict=True):
+                view[...] = saved
+
+    def __repr__(self) -> str:
+        values = [f"{name}={getattr(self, name)}" for name in ("lr", *self.options)]
+        return f"{type(self).__name__}({', '.join(values)})"
+
+
+DECAY_OPTIONS = ("weight_decay", "decay_bias", "decay_by_batch")
+"""Hyperparameters that every optimiser has beside the learning rate."""
+
+
+def _checked(parameters: Iterable[Parameter]) -> list[Parameter]:
+    listed = list(parameters)
+    if not listed:
+        raise ValueError("parameters must hold at least one, got none; pass net.parameters()")
+    for parameter in listed:
+        if not isinstance(parameter, Parameter):
+            raise TypeError(
+                f"parameters must be fastfcn.nn.Parameter, got {type(parameter).__name__}; "
+                "pass net.parameters()"
+            )
+    if len(set(map(id, listed))) < len(listed):
+        raise ValueError("parameters must be given once each, got one twice")
+    if len({parameter.dtype for parameter in listed}) > 1:
+        raise ValueError("parameters must share one dtype")
+    return listed
