@@ -34,7 +34,7 @@ _count = Interval(Integral, 1, None, closed="left")
 class BaseFCN(BaseEstimator):
     """Validation, training and fitted attributes of :class:`FCNClassifier` and ``FCNRegressor``."""
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         # scikit-learn's
         "hidden_layer_sizes": ["array-like", _count],
         "activation": "no_validation",  # names, classes and objects: make_activation tells
@@ -358,9 +358,7 @@ class BaseFCN(BaseEstimator):
         if hasattr(self, "optimizer_"):
             if incremental:
                 return
-            self.optimizer_ = continued(
-                self.optimizer_, make_optimizer(self, self.network_)
-            )
+            self.optimizer_ = continued(self.optimizer_, make_optimizer(self, self.network_))
         else:
             self.optimizer_ = make_optimizer(self, self.network_)
         if self.solver == "sgd" and self.learning_rate == "invscaling" and self.t_:

@@ -8,7 +8,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from estimators.data import digits, iris, line
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
@@ -17,6 +16,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from estimators.data import digits, iris, line
 from fastfcn import FCNClassifier, FCNRegressor, nn
 from fastfcn.estimators.weights import Weights
 
