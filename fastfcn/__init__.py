@@ -16,12 +16,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastfcn import datasets, losses, nn, optim, plots
+    from fastfcn import callbacks, datasets, losses, nn, optim, plots
     from fastfcn.estimators import FCNClassifier, FCNRegressor
     from fastfcn.history import History
     from fastfcn.metrics import accuracy, confusion_matrix, one_hot
     from fastfcn.precompile import warmup
     from fastfcn.training import evaluate, fit, predict, predict_proba
+    from fastfcn.weights import load_weights, save_weights
 
 __version__ = "0.1.0"
 
@@ -34,11 +35,13 @@ _HOMES = {
     "History": "history",
     "evaluate": "training",
     "fit": "training",
+    "load_weights": "weights",
     "predict": "training",
     "predict_proba": "training",
+    "save_weights": "weights",
     "warmup": "precompile",
 }
-_MODULES = ("datasets", "losses", "metrics", "nn", "optim", "plots", "training")
+_MODULES = ("callbacks", "datasets", "losses", "metrics", "nn", "optim", "plots", "training")
 
 __all__ = [
     "FCNClassifier",
@@ -46,10 +49,12 @@ __all__ = [
     "History",
     "__version__",
     "accuracy",
+    "callbacks",
     "confusion_matrix",
     "datasets",
     "evaluate",
     "fit",
+    "load_weights",
     "losses",
     "nn",
     "one_hot",
@@ -57,6 +62,7 @@ __all__ = [
     "plots",
     "predict",
     "predict_proba",
+    "save_weights",
     "warmup",
 ]
 

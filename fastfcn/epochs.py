@@ -1,26 +1,28 @@
 """Epochs: a fit's buffers, and the kernel calls over them."""
 
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from fastfcn.buffers import Array, aligned_zeros
 from fastfcn.frame import Source, source
-from fastfcn.history import Evaluation
+from fastfcn.history import Tally
 from fastfcn.losses import Loss, Targets
-from fastfcn.metrics import share
 from fastfcn.nn.containers import Module
 from fastfcn.optim import Optimizer
 from fastfcn.plan import Plan
-from fastfcn.progress import Progress
 from fastfcn.threads import threads
 from fastfcn.workspace import flops_per_row
 from fastfcn_kernels import drivers
 from fastfcn_kernels import table as t
 
+After: TypeAlias = Callable[[int, int], bool]
+"""Called with the samples and the batches trained on since the call before; True ends the epoch."""
+
 SLICE_SECONDS = 0.03
-"""How long a kernel runs before it returns to Python, for Ctrl-C and the progress bar."""
+"""How long a kernel runs before it returns to Python, for Ctrl-C and ``on_progress``."""
 
 
 def batch_order(seed: int, epoch: int, n: int, shuffle: bool = True) -> Array:
@@ -73,7 +75,7 @@ class Trainer:
         clip_norm: float | None = None,
         seed: int = 0,
     ) -> None:
-        self._plan, self._data, self._loss, self._optimizer = plan, data, loss, optimizer
+        self._plan, self._loss, self._optimizer = plan, loss, optimizer
         self._batch, self._n_threads = batch_size, n_threads
         self._work = 4.0 * batch_size * flops_per_row(plan.stages)
         with threads(n_threads, self._work) as count:
@@ -84,33 +86,40 @@ class Trainer:
             batch_size, True, copies, entries=entries, input_gradient=False
         )
         _place_state(self._space.table, net, optimizer)
-        n = data.source.rows
-        self._values = np.zeros(n)
-        self._hits = np.zeros(n, np.bool_)
+        self._order = np.arange(0)
+        self.seen = 0
         self._slice = 4 * batch_size
         self._pace = _Pace(free=n_threads is None and copies > 1)
-        self._seed, self._epoch = seed, 0
-        self._fill_frame(skip_zeros)
+        self._seed = seed
+        self._fill_frame(data, skip_zeros)
         self._clip(clip_norm)
 
-    def _fill_frame(self, skip_zeros: bool) -> None:
+    def _fill_frame(self, data: Data, skip_zeros: bool) -> None:
         """Point the frame at the data, the loss and the optimiser's state."""
-        space, data = self._space, self._data
+        space = self._space
         frame = space.frame
         if not skip_zeros:
             frame[t.SKIPS] = 0
-        frame.read(data.source)
-        self._loss.fill(frame, data.targets)
+        self.read(data)
         last = space.table[-1]
         frame.point(t.OUTPUT, space.buffer[last[t.A] :])
         frame.point(t.OUTPUT_DELTA, space.buffer[last[t.DELTA] :])
         frame[t.N_OUTPUT], frame[t.LD_OUTPUT] = last[t.OUT], last[t.LD]
-        frame.point(t.VALUES, self._values)
-        frame.point(t.HITS, self._hits)
         frame.point(t.STATE, self._optimizer.state)
         frame[t.STATE_SLOT] = self._optimizer.slot
         frame.link(t.STEP, self._optimizer.kernel)
         frame[t.TRAINING] = 1
+
+    def read(self, data: Data) -> None:
+        """Train on other data from now on, of the same kind and with batches no larger."""
+        self._data = data
+        self._values = np.zeros(data.source.rows)
+        self._hits = np.zeros(data.source.rows, np.bool_)
+        frame = self._space.frame
+        frame.read(data.source)
+        self._loss.fill(frame, data.targets)
+        frame.point(t.VALUES, self._values)
+        frame.point(t.HITS, self._hits)
 
     def _clip(self, norm: float | None) -> None:
         """Say what a step consists of: an update that waits for the gradient's norm is another."""
@@ -165,35 +174,122 @@ class Trainer:
             blank = np.zeros((1, self._plan.stages[0].in_features), np.uint8)
             self._plan.predict(source(blank, self._plan.dtype), 1)
 
-    def run_epoch(self, order: Array, report: Progress) -> float:
-        """Train on every sample once; return the seconds that took."""
-        n = len(order)
-        first = 0
-        self._epoch += 1
-        self._space.frame[t.SEED] = _mask_seed(self._seed, self._epoch)
-        started = before = time.perf_counter()
-        while first < n:
-            stop = min(n, first + self._slice)
-            alone = self._pace.alone()
-            self._train(order, first, stop, 1 if alone else self._n_threads)
-            report.advance(stop - first)
-            now = time.perf_counter()
-            self._pace.record(alone, (stop - first) / max(now - before, 1e-6))
-            steps = SLICE_SECONDS / max(now - before, 1e-6) * (stop - first) / self._batch
-            self._slice = self._batch * max(1, int(steps))
-            first, before = stop, now
-        self._order = order
-        return now - started
+    def run_epoch(
+        self, epoch: int, order: Array, after: Callable[[int, int], bool], each_batch: bool = False
+    ) -> float:
+        """Train on every sample once; return the seconds that took.
 
-    def result(self) -> Evaluation:
-        """Return loss and accuracy of the epoch's samples, each when it was trained on."""
-        targets = self._data.targets
-        divisor = max(self._loss.divisor(targets), np.finfo(np.float64).tiny)
-        total = float(self._values.sum()) / divisor
+        Parameters
+        ----------
+        epoch : int
+            With the seed, what the epoch's random masks depend on.
+        order : ndarray (n,)
+            The samples in the order of their batches.
+        after : callable
+            Called as ``after(first, stop)`` when places first:stop of the order are trained on;
+            returning True ends the epoch. Its time does not count.
+        each_batch : bool, default False
+            Whether that is after each batch, or after as many as take `SLICE_SECONDS`.
+        """
+        n = len(order)
+        self._order, self.seen = order, 0
+        self._space.frame[t.SEED] = _mask_seed(self._seed, epoch)
+        seconds = 0.0
+        while self.seen < n:
+            first = self.seen
+            stop = min(n, first + (self._batch if each_batch else self._slice))
+            alone = self._pace.alone()
+            before = time.perf_counter()
+            self._train(order, first, stop, 1 if alone else self._n_threads)
+            took = time.perf_counter() - before
+            seconds += took
+            self.seen = stop
+            self._pace.record(alone, (stop - first) / max(took, 1e-6))
+            steps = SLICE_SECONDS / max(took, 1e-6) * (stop - first) / self._batch
+            self._slice = self._batch * max(1, int(steps))
+            if after(first, stop):
+                break
+        return seconds
+
+    def tally(self, first: int, stop: int) -> Tally:
+        """Add up places first:stop of the epoch's order, as they were when trained on."""
+        targets, rows = self._data.targets, self._order[first:stop]
+        whole = len(rows) == len(self._order)
+        part = targets if whole else targets.take(rows)
+        total, divisor = float(self._values[first:stop].sum()), self._loss.divisor(part)
         if not self._data.accuracy:
-            return Evaluation(total, None)
-        counts = self._loss.counts(targets)[self._order]
-        return Evaluation(total, share(self._hits, counts))
+            return Tally(total, divisor)
+        counts = self._loss.counts(part)
+        if whole:
+            counts = counts[rows]
+        hits = self._hits[first:stop]
+        return Tally(total, divisor, float((hits * counts).sum()), float(counts.sum()))
+
+
+class Epochs(Protocol):
+    """What ``fit`` trains on, epoch by epoch: arrays, or batches that come one by one."""
+
+    accuracy: bool
+    batches: int | None
+    samples: int | None
+
+    def prepare(self, validates: bool) -> None:
+        """Make the buffers, and compile or load the kernels."""
+
+    def run(self, epoch: int, after: After, each_batch: bool) -> float:
+        """Train for an epoch, from 1; return the seconds that took."""
+
+    def total(self) -> Tally:
+        """Add up what the epoch has trained on."""
+
+    def recent(self) -> Tally:
+        """Add up what was trained on since the call of ``after`` before the last."""
+
+
+class ArrayEpochs:
+    """Epochs over arrays: many batches a kernel call.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the Trainer of some data.
+    data : Data
+        All of them.
+    batch_size : int
+        Samples a step.
+    order : callable
+        The order of an epoch's samples.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Data, int], Trainer],
+        data: Data,
+        batch_size: int,
+        order: Callable[[int], Array],
+    ) -> None:
+        self._make, self._data, self._batch, self._order = make, data, batch_size, order
+        self._last = 0, 0
+        self.accuracy = data.accuracy
+        self.samples: int | None = data.source.rows
+        self.batches: int | None = -(-data.source.rows // batch_size)
+
+    def prepare(self, validates: bool) -> None:
+        self._trainer = self._make(self._data, self._batch)
+        self._trainer.compile(validates)
+
+    def run(self, epoch: int, after: After, each_batch: bool) -> float:
+        def count(first: int, stop: int) -> bool:
+            self._last = first, stop
+            return after(stop - first, -(-(stop - first) // self._batch))
+
+        return self._trainer.run_epoch(epoch, self._order(epoch), count, each_batch)
+
+    def total(self) -> Tally:
+        return self._trainer.tally(0, self._trainer.seen)
+
+    def recent(self) -> Tally:
+        return self._trainer.tally(*self._last)
 
 
 def _mask_seed(seed: int, epoch: int) -> int:

@@ -34,6 +34,15 @@ class Targets(NamedTuple):
         """Number of samples."""
         return len(self.labels) or len(self.values)
 
+    def take(self, index: Array) -> "Targets":
+        """Return the targets of some samples."""
+        labels, values, weights = self
+        return Targets(
+            labels[index] if labels.size else labels,
+            values if labels.size else values[index],
+            weights[index] if weights.size else weights,
+        )
+
 
 class Loss:
     """Base of the losses.

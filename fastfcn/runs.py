@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fastfcn import weights
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -118,8 +120,6 @@ def save_model(
     scale, shift : float
         What the network's input went through in training: x·scale + shift.
     """
-    from safetensors.numpy import save
-
     import fastfcn
 
     metadata = {
@@ -133,8 +133,7 @@ def save_model(
         # PyTorch's are transposed: said here for whoever reads the file with other tools.
         "weight_shape": "in_features, out_features",
     }
-    # Not save_file: its files are the user's alone to read, whatever the umask.
-    Path(path).write_bytes(save(net.state_dict(), metadata=metadata))
+    weights.save_weights(path, net.state_dict(), metadata)
 
 
 def load_model(path: str | os.PathLike[str]) -> SavedModel:
@@ -161,14 +160,11 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
     >>> ff.predict(net, images, scale=scale, shift=shift)  # doctest: +SKIP
     """
     import numpy as np
-    from safetensors import safe_open
 
     file = Path(path)
     if file.is_dir():
         file = file / "model.safetensors"
-    with safe_open(os.fspath(file), framework="numpy") as tensors:
-        metadata = tensors.metadata() or {}
-        state = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+    state, metadata = weights.read(file)
     try:
         architecture = Architecture(
             tuple(int(size) for size in metadata["layers"].split()),

@@ -1,29 +1,35 @@
 """Training and prediction: whole epochs in compiled code."""
 
-import time
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
 from fastfcn.buffers import Array
-from fastfcn.epochs import Data, Trainer, batch_order
+from fastfcn.callbacks.bar import ProgressBar
+from fastfcn.callbacks.run import Hooks, TrainingRun
+from fastfcn.epochs import ArrayEpochs, Data, Trainer, batch_order
 from fastfcn.frame import Source, is_sparse, source
 from fastfcn.history import Evaluation, History
+from fastfcn.loop import run_fit
 from fastfcn.losses import Loss
 from fastfcn.metrics import share
 from fastfcn.nn.containers import Module, Sequential
 from fastfcn.optim import Optimizer
 from fastfcn.plan import Plan
-from fastfcn.progress import Progress
 from fastfcn.threads import check_threads
-from fastfcn.validation import as_csr, as_int, as_matrix, as_real, as_weights, check_finite
+from fastfcn.validation import (
+    as_csr,
+    as_int,
+    as_matrix,
+    as_order,
+    as_real,
+    as_weights,
+    check_finite,
+)
 from fastfcn.workspace import Stage
-from fastfcn_kernels import drivers
 from fastfcn_kernels.activations import CODES
 from fastfcn_kernels.table import LINEAR
-
-Callback: TypeAlias = Callable[[int, History], Any]
 
 
 def fit(
@@ -35,7 +41,7 @@ def fit(
     optimizer: Optimizer,
     batch_size: int = 32,
     epochs: int = 1,
-    shuffle: bool = True,
+    shuffle: bool | Callable[[int, int], Any] = True,
     validation_data: tuple[Any, ...] | None = None,
     sample_weight: Any = None,
     seed: int | None = None,
@@ -46,7 +52,7 @@ def fit(
     skip_zeros: bool = True,
     clip_norm: float | None = None,
     progress: bool = False,
-    callback: Callback | None = None,
+    callbacks: Iterable[Any] = (),
 ) -> History:
     """Train a network, whole epochs in compiled code.
 
@@ -71,8 +77,9 @@ def fit(
         Rows a step, at most n. A smaller last batch is divided by its own size.
     epochs : int, default 1
         Passes over the data.
-    shuffle : bool, default True
-        Whether each epoch takes the samples in an order of its own, see :func:`batch_order`.
+    shuffle : bool or callable, default True
+        Whether each epoch takes the samples in an order of its own, see :func:`batch_order`; or
+        ``shuffle(epoch, n)``, which returns an epoch's order, n row numbers.
     validation_data : (x, y) or (x, y, sample_weight), optional
         Evaluated after each epoch.
     sample_weight : array_like (n,), optional
@@ -91,9 +98,10 @@ def fit(
     clip_norm : float, optional
         The gradients of a step are scaled down together where their 2-norm is above this.
     progress : bool, default False
-        A progress bar on standard error; one line an epoch where that is no terminal.
-    callback : callable, optional
-        Called as ``callback(epoch, history)`` after each epoch; returning True stops.
+        A progress bar on standard error; one line an epoch where that is no terminal. Short for
+        :class:`fastfcn.callbacks.ProgressBar` among the callbacks.
+    callbacks : iterable of objects, default ()
+        What happens beside training, see :mod:`fastfcn.callbacks`.
 
     Returns
     -------
@@ -104,6 +112,12 @@ def fit(
     ------
     TypeError, ValueError
         For arguments that do not fit; the network is unchanged then.
+
+    Warns
+    -----
+    RuntimeWarning
+        Where the loss of an epoch is NaN or infinite. Training ends with that epoch; the history
+        keeps its row.
 
     Examples
     --------
@@ -144,31 +158,24 @@ def fit(
     history = History(seed=as_int(seed, "seed", 0))
     _check_chain(net, data.source)
 
-    with Progress(epochs, n, progress) as report:
-        started = time.perf_counter()
-        if not drivers.learn.precisions:
-            report.say("loading or compiling the kernels (seconds; kept on disk afterwards)")
-        trainer = Trainer(
-            net, plan, data, loss, optimizer, batch_size, n_threads, skip_zeros, clip_norm,
-            history.seed,
-        )  # fmt: skip
-        trainer.compile(validation is not None)
-        history.compile_seconds = time.perf_counter() - started
-        for epoch in range(1, epochs + 1):
-            order = batch_order(history.seed, epoch, n, shuffle)
-            seconds = trainer.run_epoch(order, report)
-            result = trainer.result()
-            checked = None if validation is None else _evaluate(plan, validation, loss, n_threads)
-            history.epoch.append(epoch)
-            history.loss.append(result.loss)
-            history.accuracy.append(result.accuracy)
-            history.val_loss.append(None if checked is None else checked.loss)
-            history.val_accuracy.append(None if checked is None else checked.accuracy)
-            history.seconds.append(seconds)
-            history.samples_per_second.append(n / seconds)
-            report.epoch_done(history)
-            if callback is not None and callback(epoch, history) is True:
-                break
+    def make(data: Data, rows: int) -> Trainer:
+        return Trainer(
+            net, plan, data, loss, optimizer, rows, n_threads, skip_zeros, clip_norm, history.seed
+        )
+
+    def order(epoch: int) -> Array:
+        if callable(shuffle):
+            return as_order(shuffle(epoch, n), n)
+        return batch_order(history.seed, epoch, n, shuffle)
+
+    def validate() -> Evaluation:
+        assert validation is not None
+        return _evaluate(plan, validation, loss, n_threads)
+
+    feed = ArrayEpochs(make, data, batch_size, order)
+    hooks = Hooks((ProgressBar(), *callbacks) if progress else callbacks)
+    run = TrainingRun(net, optimizer, loss, history, epochs)
+    run_fit(run, hooks, feed, None if validation is None else validate)
     return history
 
 

@@ -3,9 +3,10 @@
 import contextlib
 import math
 import time
+import warnings
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,9 +16,6 @@ from fastfcn.cli.data import TITLES, Data, load
 from fastfcn.cli.messages import INTERRUPTED, clean_errors, stop
 from fastfcn.cli.options import Finite, LayersCommand, check_threads, sizes, threads_option
 from fastfcn.cli.record import SHIFT, Options, Run
-
-if TYPE_CHECKING:
-    from fastfcn.history import History
 
 
 @click.command("train", cls=LayersCommand, context_settings={"max_content_width": 100})
@@ -191,34 +189,36 @@ def _fit(options: Options, data: Data, architecture: runs.Architecture) -> Run:
     # is about, not one some steps further.
     done: dict[str, Any] = {}
 
-    def remember(epoch: int, history: "History") -> None:
-        done.update(history=history, state=net.state_dict())
+    class Remember:
+        def on_epoch_end(self, run: Any) -> None:
+            done.update(history=run.history, state=net.state_dict())
 
     began = time.perf_counter()
     interrupted = False
     try:
-        history = fit(
-            net,
-            x_train,
-            y_train,
-            loss=criterion,
-            optimizer=optimizer,
-            batch_size=options.batch_size,
-            epochs=options.epochs,
-            validation_data=(x_test, y_test),
-            seed=options.seed,
-            n_threads=options.threads,
-            progress=options.progress,
-            callback=remember,
-            scale=data.scale,
-            shift=SHIFT,
-        )
+        with warnings.catch_warnings():  # said at the end, in the command line's terms
+            warnings.filterwarnings("ignore", "the loss is", RuntimeWarning)
+            history = fit(
+                net,
+                x_train,
+                y_train,
+                loss=criterion,
+                optimizer=optimizer,
+                batch_size=options.batch_size,
+                epochs=options.epochs,
+                validation_data=(x_test, y_test),
+                seed=options.seed,
+                n_threads=options.threads,
+                progress=options.progress,
+                callbacks=[Remember()],
+                scale=data.scale,
+                shift=SHIFT,
+            )
     except KeyboardInterrupt:
         if not done:
             raise
         interrupted = True
         history = done["history"]
-        _keep_whole_epochs(history)
         net.load_state_dict(done["state"])
     around = time.perf_counter() - began - history.compile_seconds - sum(history.seconds)
     on_train, on_test = (
@@ -228,11 +228,3 @@ def _fit(options: Options, data: Data, architecture: runs.Architecture) -> Run:
         for x, y in ((x_train, y_train), (x_test, y_test))
     )
     return Run(net, history, on_train, on_test, max(around, 0.0), interrupted)
-
-
-def _keep_whole_epochs(history: "History") -> None:
-    """Cut a row that Ctrl-C left half written: the columns are filled one after the other."""
-    columns = [column for column in vars(history).values() if isinstance(column, list)]
-    whole = min(map(len, columns))
-    for column in columns:
-        del column[whole:]

@@ -314,10 +314,10 @@ class BaseFCN(BaseEstimator):
                 check_finite=False,
                 n_threads=self.n_threads,
                 clip_norm=self.clip_norm,
-                schedule=None if isinstance(self.learning_rate, str) else self.learning_rate,
+                **({} if isinstance(self.learning_rate, str) else {"schedule": self.learning_rate}),
                 callbacks=[convergence, *(self.callbacks or ())],
             )
-            if self.n_iter_ == epochs and not incremental and not convergence.stopped:
+            if not incremental and self.history_.stop_reason is None:
                 warnings.warn(
                     f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the "
                     "optimization hasn't converged yet.",

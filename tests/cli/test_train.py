@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 import fastfcn
 from fastfcn import cli, datasets, losses, runs, training
-from fastfcn.history import History
+from fastfcn.callbacks import TrainingRun
 
 QUICK = ("--dataset", "digits", "--epochs", "2", "--layers", "16", "8")
 FILES = {"model.safetensors", "history.csv", "config.toml", "curves.png"}
@@ -326,20 +326,21 @@ def test_a_run_that_diverges_says_so_and_keeps_its_files() -> None:
     assert {path.name for path in Path("out").iterdir()} == FILES
 
 
-def interrupting(after: int) -> Callable[..., History]:
+def interrupting(after: int) -> Callable[..., Any]:
     """A fit that Ctrl-C ends just after an epoch, some steps into the next one."""
     fit = training.fit
 
-    def interrupted(net: Any, *arguments: Any, callback: Any, **keywords: Any) -> Any:
-        def stop(epoch: int, history: History) -> None:
-            if epoch > after:
-                raise KeyboardInterrupt
-            callback(epoch, history)
-            if epoch == after:
-                net[0].weight[...] += 1.0
+    class Stop:
+        def on_epoch_trained(self, run: TrainingRun) -> None:
+            if run.epoch > after:
                 raise KeyboardInterrupt
 
-        return fit(net, *arguments, callback=stop, **keywords)
+        def on_epoch_begin(self, run: TrainingRun) -> None:
+            if run.epoch > after:
+                run.net[0].weight[...] += 1.0  # type: ignore[index]
+
+    def interrupted(*arguments: Any, callbacks: Any, **keywords: Any) -> Any:
+        return fit(*arguments, callbacks=[*callbacks, Stop()], **keywords)
 
     return interrupted
 

@@ -19,6 +19,17 @@ def network(problem: Problem) -> Any:
     return nn.Sequential(*layers[:-1])
 
 
+class EpochEnds:
+    """Callback that ends a lap with each epoch."""
+
+    def __init__(self, lap: Lap) -> None:
+        self._lap = lap
+
+    def on_epoch_end(self, run: Any) -> None:
+        """End a lap."""
+        self._lap(lambda rows: ff.predict(run.net, rows))
+
+
 def fit(problem: Problem, epochs: int, lap: Lap, x: Any, scale: float, **options: Any) -> None:
     """Train on x·scale; as many threads as Numba is set to, which is fastfcn's own choice."""
     net = network(problem)
@@ -33,7 +44,7 @@ def fit(problem: Problem, epochs: int, lap: Lap, x: Any, scale: float, **options
         seed=0,
         scale=scale,
         **options,
-        callback=lambda epoch, history: lap(lambda rows: ff.predict(net, rows)),
+        callbacks=[EpochEnds(lap)],
     )
 
 

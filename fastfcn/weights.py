@@ -1,0 +1,62 @@
+"""Weights on disk, as safetensors."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastfcn.buffers import Array
+
+
+def save_weights(
+    path: str | os.PathLike[str],
+    state: Mapping[str, Any],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a state dict as a safetensors file, which is there whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; one of this name is replaced.
+    state : mapping of str to ndarray
+        ``net.state_dict()``.
+    metadata : mapping of str to str, optional
+        Kept in the file beside the arrays.
+
+    Examples
+    --------
+    >>> save_weights("model.safetensors", net.state_dict())  # doctest: +SKIP
+    >>> net.load_state_dict(load_weights("model.safetensors"))  # doctest: +SKIP
+    """
+    from safetensors.numpy import save
+
+    file = Path(path)
+    # Not save_file: its files are the user's alone to read, whatever the umask.
+    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(save(dict(state), metadata=dict(metadata or {})))
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_weights(path: str | os.PathLike[str]) -> "dict[str, Array]":
+    """Read what :func:`save_weights` wrote, for ``net.load_state_dict(...)``.
+
+    Parameters
+    ----------
+    path : path-like
+        A safetensors file.
+    """
+    return read(path)[0]
+
+
+def read(path: str | os.PathLike[str]) -> "tuple[dict[str, Array], dict[str, str]]":
+    """Return a safetensors file's arrays and its metadata."""
+    from safetensors import safe_open
+
+    with safe_open(os.fspath(path), framework="numpy") as tensors:
+        state = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+        return state, dict(tensors.metadata() or {})
