@@ -23,6 +23,7 @@ from fastfcn.history import History
 from fastfcn.losses import Loss
 from fastfcn.nn.containers import Sequential
 from fastfcn.optim import Optimizer
+from fastfcn.threads import check_threads
 from fastfcn.training import fit, predict
 
 _positive = Interval(Real, 0, None, closed="neither")
@@ -280,7 +281,7 @@ class BaseFCN(BaseEstimator):
         validation: Validation | None,
         incremental: bool,
     ) -> None:
-        if incremental and self.stopped_:
+        if incremental and self._was_incremental and self.early_stopping and self.stopped_:
             return
         if self.early_stopping and validation is None:
             X, target, weights, validation = self._split(X, target, weights)
@@ -403,13 +404,21 @@ class BaseFCN(BaseEstimator):
             if self.verbose:
                 print(f"Iteration {len(self.loss_curve_) - n_before}, loss = {self.loss_:.8f}")
             if validation is not None:
-                output = predict(self.network_, validation.x, check_finite=False)
+                output = predict(
+                    self.network_, validation.x, n_threads=self.n_threads, check_finite=False
+                )
                 value = loss(output, validation.target, validation.sample_weight)
                 self.validation_scores_.append(self._score_encoded(output, validation))
                 self.validation_loss_curve_.append(self._reported(validation.target)(value))
 
+        check_threads(self.n_threads)
         result = minimise(
-            objective, max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol, after=after
+            objective,
+            n_threads=self.n_threads,
+            max_iter=self.max_iter,
+            max_fun=self.max_fun,
+            tol=self.tol,
+            after=after,
         )
         self.n_iter_ = min(int(result.nit), self.max_iter)
         self.loss_ = self._reported(target)(float(result.fun))

@@ -94,7 +94,7 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         Longest gradient of a step.
     n_threads : int or None, default None
         Threads; by default what Numba is set to, fewer for small networks. Results do not depend
-        on it. "lbfgs" takes the default.
+        on it.
     callbacks : list of objects or None, default None
         For :func:`fastfcn.fit`: see :mod:`fastfcn.callbacks`. Not for "lbfgs".
 

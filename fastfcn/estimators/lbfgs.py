@@ -5,14 +5,22 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from fastfcn.buffers import Array
 from fastfcn.losses import Loss
 from fastfcn.nn.containers import Module
+from fastfcn.threads import at_most
+from fastfcn.workspace import flops_per_row
 
 ROWS = 4096
 """Rows that go through the network at once: memory for their activations, not for all, and the
 only part of sparse data that is ever made dense."""
+
+WORTH_THREADS = 10_000_000
+"""Floating-point operations of a pass below which it runs on one thread: a line search is many
+short passes, each of which would wait for the slower thread."""
 
 
 class Objective:
@@ -52,6 +60,7 @@ class Objective:
         self._loss.reduction = "sum"
         self._buffer = net.plan().buffer
         plan = net.plan()
+        self.flops = min(len(target), ROWS) * flops_per_row(plan.stages)
         targets = loss.targets(target, len(target), plan.stages[-1].out_features, plan.dtype)
         if sample_weight is not None:
             targets = targets._replace(weights=sample_weight)
@@ -91,6 +100,7 @@ class Objective:
 def minimise(
     objective: Objective,
     *,
+    n_threads: int | None,
     max_iter: int,
     max_fun: int,
     tol: float,
@@ -100,19 +110,22 @@ def minimise(
 
     ``after(value)`` is called after each iteration, with the network at it.
     """
-    from scipy.optimize import minimize
 
     def callback(intermediate_result: Any) -> None:
         objective.place(intermediate_result.x)
         after(float(intermediate_result.fun))
 
-    result = minimize(
-        objective,
-        objective.start(),
-        method="L-BFGS-B",
-        jac=True,
-        callback=callback,
-        options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
-    )
+    if n_threads is None and objective.flops < WORTH_THREADS:
+        n_threads = 1
+    # SciPy's vectors are short, and BLAS's threads would wait for work on the cores of ours.
+    with threadpool_limits(1, "blas"), at_most(n_threads):
+        result = minimize(
+            objective,
+            objective.start(),
+            method="L-BFGS-B",
+            jac=True,
+            callback=callback,
+            options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+        )
     objective.place(result.x)
     return result
