@@ -199,6 +199,48 @@ def write_history(path: str | os.PathLike[str], columns: Mapping[str, Sequence[A
         writer.writerows(zip(*columns.values(), strict=True))
 
 
+def read_history(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
+    """Read a history's columns: whole numbers as int, others as float, empty fields as None.
+
+    Parameters
+    ----------
+    path : path-like
+        ``history.csv``, or the run folder that holds it.
+
+    Returns
+    -------
+    dict of str to list
+        What :func:`write_history` was given.
+
+    Raises
+    ------
+    ValueError
+        For a file that is no table of numbers; it names the line.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / "history.csv"
+    with open(file, newline="", encoding="utf-8") as lines:
+        names, *rows = list(csv.reader(lines)) or [[]]
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for number, row in enumerate(rows, 2):
+        try:
+            for name, text in zip(names, row, strict=True):
+                columns[name].append(_number(text))
+        except ValueError as error:
+            raise ValueError(
+                f"{file} must be a table of {len(names)} columns of numbers, got {row} in line "
+                f"{number}"
+            ) from error
+    return columns
+
+
+def _number(text: str) -> int | float | None:
+    if not text:
+        return None
+    return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
 def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
     """Return tables of strings, booleans, numbers and lists of them as TOML.
 

@@ -318,6 +318,25 @@ def sgd(theta, grad, velocity, lr, momentum=0.0, nesterov=False, weight_decay=0.
 # ---- initialisers ----------------------------------------------------------------------------
 
 
+def batch_norm(x, scale, shift, eps=1e-5, mean=None, variance=None) -> Array:
+    """scale · (x - mean) / √(variance + eps) + shift, by column.
+
+    Mean and variance are the batch's own where none are given.
+    """
+    x = f64(x)
+    mean = x.mean(axis=0) if mean is None else f64(mean)
+    variance = ((x - mean) ** 2).mean(axis=0) if variance is None else f64(variance)
+    return f64(scale) * (x - mean) / np.sqrt(variance + eps) + f64(shift)
+
+
+def layer_norm(x, scale, shift, eps=1e-5) -> Array:
+    """scale · (x - mean) / √(variance + eps) + shift, by row."""
+    x = f64(x)
+    mean = x.mean(axis=1, keepdims=True)
+    variance = ((x - mean) ** 2).mean(axis=1, keepdims=True)
+    return f64(scale) * (x - mean) / np.sqrt(variance + eps) + f64(shift)
+
+
 def kaiming_uniform_bound(fan_in: int, a: float = 0.0) -> float:
     return math.sqrt(6.0 / ((1.0 + a * a) * fan_in))
 

@@ -7,21 +7,7 @@ from typing import Any
 
 import pytest
 
-from fastfcn import plots, runs
-
-PNG = b"\x89PNG\r\n\x1a\n"
-
-
-def columns(epochs: int, **changes: list[Any]) -> dict[str, list[Any]]:
-    epoch = list(range(1, epochs + 1))
-    values = [1.0 / e for e in epoch]
-    return {
-        "epoch": epoch,
-        "loss": values,
-        "accuracy": [1.0 - v / 2 for v in values],
-        "val_loss": values,
-        "val_accuracy": [1.0 - v for v in values],
-    } | changes
+from fastfcn import runs
 
 
 @pytest.mark.parametrize(
@@ -70,49 +56,25 @@ def test_history_writes_none_as_an_empty_field(tmp_path: Path) -> None:
     assert (tmp_path / "h.csv").read_text(encoding="utf-8") == "epoch,accuracy\n1,\n2,0.1\n"
 
 
-@pytest.mark.parametrize(
-    "history",
-    [
-        columns(1),
-        columns(2),
-        columns(20),
-        columns(100),
-        columns(2, loss=[math.nan, math.inf], val_loss=[math.nan, math.nan]),
-        columns(2, accuracy=[None, None], val_accuracy=[None, None]),
-    ],
-    ids=["one epoch", "two", "twenty", "hundred", "diverged", "no accuracy"],
-)
-def test_curves_are_two_panels_and_a_png(history: dict[str, list[Any]], tmp_path: Path) -> None:
-    figure = plots.curves(history, "title")
-    assert [axes.get_title() for axes in figure.axes] == ["Loss", "Accuracy"]
-    for axes in figure.axes:
-        assert axes.get_xlabel() == "epoch"
-        assert axes.get_ylabel() in ("loss", "accuracy")
-    figure.savefig(tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
-    for axes in figure.axes:
-        assert all(float(tick).is_integer() for tick in axes.get_xticks())
+def test_a_history_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    columns = {
+        "epoch": [1, 2],
+        "loss": [0.1, math.inf],
+        "accuracy": [None, 1.0],
+        "lr": [1e-300, 2.0],
+    }
+    runs.write_history(tmp_path / "history.csv", columns)
+    for path in (tmp_path, tmp_path / "history.csv"):
+        again = runs.read_history(path)
+        assert again == columns
+        assert [type(value) for value in again["epoch"]] == [int, int]
+        assert type(again["lr"][1]) is float
 
 
-def test_curves_show_training_and_test_in_both_panels() -> None:
-    for axes in plots.curves(columns(5)).axes:
-        assert [line.get_label().split()[0] for line in axes.lines] == ["train", "test"]
-        assert all(list(line.get_xdata()) == [1, 2, 3, 4, 5] for line in axes.lines)
-
-
-def test_curves_of_no_epochs_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least one epoch"):
-        plots.curves(columns(0))
-
-
-def test_curves_leave_pyplot_alone() -> None:
-    import subprocess
-    import sys
-
-    code = (
-        "import sys; from fastfcn import plots; "
-        "plots.curves({'epoch': [1], 'loss': [1.0], 'accuracy': [1.0]}); "
-        "print('matplotlib.pyplot' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+@pytest.mark.parametrize("line", ["1", "1,a", "1,0.5,2"])
+def test_a_history_that_is_no_table_of_numbers_is_refused_with_its_line(
+    line: str, tmp_path: Path
+) -> None:
+    (tmp_path / "h.csv").write_text(f"epoch,loss\n1,0.5\n{line}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="2 columns of numbers, got .* in line 3"):
+        runs.read_history(tmp_path / "h.csv")

@@ -1,0 +1,272 @@
+"""``fastfcn plot``: figures of runs, networks and their mistakes."""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from fastfcn.cli.data import TITLES, load
+from fastfcn.cli.messages import clean_errors, stop
+
+if TYPE_CHECKING:
+    from fastfcn.plots.style import Figure
+
+_FORMATS = (".png", ".svg", ".pdf")
+_FASHION = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+    "Ankle boot",
+)  # fmt: skip
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_FOLDER_OR_CSV = click.Path(exists=True, path_type=Path)
+
+
+_WIDE = {"max_content_width": 100}
+
+
+@click.group("plot", context_settings=_WIDE)
+def command() -> None:
+    """Draw curves, mistakes and weights of training runs as PNG, SVG or PDF.
+
+    RUN is a folder that fastfcn train wrote.
+    """
+
+
+def _drawing(function: Callable[..., "tuple[Figure, Path]"]) -> Callable[..., None]:
+    """Give a command the options of all figures, and write the figure that it returns.
+
+    With the figure comes the file to write where --output is not given.
+    """
+
+    def draw(output: Path | None, dpi: int, **given: Any) -> None:
+        with clean_errors("nothing was written", "close other programs"):
+            try:
+                figure, default = function(**given)
+            except ValueError as error:
+                stop(f"Error: {error}", 1)
+            file = default if output is None else output
+            file.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(file, dpi=dpi)
+            click.echo(str(file))
+
+    draw.__doc__ = function.__doc__
+    for option in (
+        click.option(
+            "--dpi",
+            type=click.IntRange(min=20, max=1200),
+            default=150,
+            show_default=True,
+            help="Pixels an inch; figures are 8 inches wide.",
+        ),
+        click.option("--title", help="Above the figure. [default: says what it shows]"),
+        click.option(
+            "--output",
+            type=click.Path(dir_okay=False, path_type=Path),
+            callback=_check_format,
+            help="File to write, .png, .svg or .pdf; one that is there is replaced.  "
+            "[default: KIND.png in the run's folder]",
+        ),
+    ):
+        draw = option(draw)
+    return draw
+
+
+def _check_format(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None and value.suffix.lower() not in _FORMATS:
+        raise click.BadParameter(f"must end in .png, .svg or .pdf, got {value}.", ctx, param)
+    return value
+
+
+_root_option = click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to look for the run's data in first. [default: the one it was trained with]",
+)
+
+
+_shape_option = click.option(
+    "--image-shape",
+    type=(click.IntRange(min=1), click.IntRange(min=1)),
+    metavar="HEIGHT WIDTH",
+    help="Of an image. [default: square]",
+)
+
+
+@command.command("curves", context_settings=_WIDE)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=_FOLDER_OR_CSV)
+@click.option("--log", is_flag=True, help="A logarithmic axis for the loss.")
+@_drawing
+def _curves(runs: tuple[Path, ...], log: bool, title: str | None) -> "tuple[Figure, Path]":
+    """Draw loss and accuracy over the epochs.
+
+    Of one RUN, or of several to compare them; and the learning rate, where it was kept. RUN may
+    also be a CSV file with a column epoch. The figure of several goes to the current folder.
+    """
+    from fastfcn import plots
+
+    if len(runs) > 1:
+        return plots.curves(list(runs), title, log=log), Path("curves.png")
+    return plots.curves(runs[0], title or _title(runs[0]), log=log), _beside(runs[0], "curves")
+
+
+@command.command("confusion", context_settings=_WIDE)
+@click.argument("run", type=_FOLDER)
+@_root_option
+@_drawing
+def _confusion(run: Path, root: Path | None, title: str | None) -> "tuple[Figure, Path]":
+    """Draw what each class was taken for.
+
+    The confusion matrix of RUN on its test data, in counts and percentages.
+    """
+    from fastfcn import plots
+
+    test = _tested(run, root)
+    figure = plots.confusion_matrix(test.labels, test.probabilities, test.names, title)
+    return figure, run / "confusion.png"
+
+
+@command.command("misclassified", context_settings=_WIDE)
+@click.argument("run", type=_FOLDER)
+@click.option(
+    "--images",
+    type=click.IntRange(min=1),
+    default=24,
+    show_default=True,
+    help="The most images to draw: those of which the network was surest.",
+)
+@_shape_option
+@_root_option
+@_drawing
+def _misclassified(
+    run: Path,
+    images: int,
+    image_shape: tuple[int, int] | None,
+    root: Path | None,
+    title: str | None,
+) -> "tuple[Figure, Path]":
+    """Draw images that were taken for others.
+
+    Test images of RUN, with true and predicted labels and the probability of the prediction.
+    """
+    from fastfcn import plots
+
+    test = _tested(run, root)
+    figure = plots.misclassified(
+        test.images, test.labels, test.probabilities, test.probabilities,
+        labels=test.names, image_shape=image_shape, max_images=images, title=title,
+    )  # fmt: skip
+    return figure, run / "misclassified.png"
+
+
+@command.command("weights", context_settings=_WIDE)
+@click.argument("run", type=_FOLDER)
+@click.option(
+    "--images",
+    type=click.IntRange(min=1),
+    default=60,
+    show_default=True,
+    help="The most units to draw: those whose weights have the largest norms.",
+)
+@_shape_option
+@_drawing
+def _weights(
+    run: Path, images: int, image_shape: tuple[int, int] | None, title: str | None
+) -> "tuple[Figure, Path]":
+    """Draw the first layer's weights as images.
+
+    An image for each unit of the first layer of RUN.
+    """
+    from fastfcn import plots
+    from fastfcn.runs import load_model
+
+    figure = plots.first_layer_weights(
+        load_model(run).net, image_shape=image_shape, max_images=images, title=title
+    )
+    return figure, run / "weights.png"
+
+
+@command.command("activations", context_settings=_WIDE)
+@_drawing
+def _activations(title: str | None) -> "tuple[Figure, Path]":
+    """Draw the activation functions.
+
+    Every one, with its derivative. The figure goes to the current folder.
+    """
+    from fastfcn import plots
+
+    return plots.activations(title), Path("activations.png")
+
+
+@command.command("lr-finder", context_settings=_WIDE)
+@click.argument("found", metavar="RUN|CSV", type=_FOLDER_OR_CSV)
+@_drawing
+def _lr_finder(found: Path, title: str | None) -> "tuple[Figure, Path]":
+    """Draw the loss over the learning rates.
+
+    CSV has the columns lr and loss, and perhaps suggestion; RUN is a folder with lr_finder.csv.
+    """
+    from fastfcn import plots
+    from fastfcn.runs import read_history
+
+    file = found / "lr_finder.csv" if found.is_dir() else found
+    columns: dict[str, Any] = dict(read_history(file))
+    # One number for the table: the same in each row, or in the first alone.
+    columns["suggestion"] = next(
+        (value for value in columns.get("suggestion", ()) if value is not None), None
+    )
+    return plots.lr_finder(columns, title), _beside(found, "lr_finder")
+
+
+class _Tested(NamedTuple):
+    """The test data of a run, and what its network makes of them."""
+
+    images: Any
+    labels: Any
+    probabilities: Any
+    names: tuple[str, ...] | None
+
+
+def _tested(run: Path, root: Path | None) -> _Tested:
+    from fastfcn.runs import load_model
+    from fastfcn.training import predict_proba
+
+    train = _config(run).get("train", {})
+    name = train.get("dataset")
+    if name not in TITLES:
+        stop(
+            f"Error: {run / 'config.toml'} must name a data set, one of {', '.join(TITLES)}, got "
+            f"{name!r}.",
+            1,
+        )
+    model = load_model(run)
+    where = root if root is not None or "root" not in train else Path(train["root"])
+    test = load(name, where).arrays
+    probabilities = predict_proba(model.net, test.x_test, scale=model.scale, shift=model.shift)
+    names = _FASHION if name == "fashion_mnist" else None
+    return _Tested(test.x_test, test.y_test, probabilities, names)
+
+
+def _config(run: Path) -> dict[str, Any]:
+    file = run / "config.toml"
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        stop(f"Error: {run} must be a folder that fastfcn train wrote; it has no config.toml.", 1)
+    except ValueError as error:
+        stop(f"Error: {file} must be TOML as fastfcn train writes it: {error}", 1)
+
+
+def _title(run: Path) -> str | None:
+    """Return the data and the sizes of a run folder; a CSV file says neither."""
+    if not (run / "config.toml").is_file():
+        return None
+    config = _config(run)
+    name = config.get("train", {}).get("dataset")
+    sizes = config.get("model", {}).get("sizes", ())
+    return ", ".join([TITLES.get(name, str(name)), "-".join(map(str, sizes))])
+
+
+def _beside(path: Path, kind: str) -> Path:
+    return (path if path.is_dir() else path.parent) / f"{kind}.png"
