@@ -339,7 +339,9 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         if self._multiclass:
             labels: Array = np.searchsorted(self.classes_, y).astype(np.int64)
             return labels
-        return np.asarray(self._label_binarizer.transform(y))
+        target = np.asarray(self._label_binarizer.transform(y))
+        smoothing = self.label_smoothing
+        return target * (1 - smoothing) + smoothing / 2 if smoothing else target
 
     @property
     def _multiclass(self) -> bool:
