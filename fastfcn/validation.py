@@ -163,6 +163,30 @@ def as_real(value: Any, name: str) -> float:
     return number
 
 
+def as_positive(value: Any, name: str) -> float:
+    """Return a finite float above 0."""
+    number = as_real(value, name)
+    if number <= 0.0:
+        raise ValueError(f"{name} must be above 0, got {value}")
+    return number
+
+
+def as_not_negative(value: Any, name: str) -> float:
+    """Return a finite float of at least 0."""
+    number = as_real(value, name)
+    if number < 0.0:
+        raise ValueError(f"{name} must be at least 0, got {value}")
+    return number
+
+
+def as_share(value: Any, name: str) -> float:
+    """Return a float of at least 0 and below 1."""
+    number = as_real(value, name)
+    if not 0.0 <= number < 1.0:
+        raise ValueError(f"{name} must be in [0, 1), got {value}")
+    return number
+
+
 def as_float_dtype(dtype: Any) -> np.dtype[Any]:
     """Return float32 or float64 as a dtype."""
     chosen = np.dtype(dtype)

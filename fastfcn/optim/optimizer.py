@@ -9,7 +9,7 @@ from fastfcn.buffers import Array, Buffer, aligned_zeros
 from fastfcn.frame import Frame
 from fastfcn.nn.parameter import Parameter
 from fastfcn.threads import threads
-from fastfcn.validation import as_real
+from fastfcn.validation import as_not_negative, as_positive
 from fastfcn_kernels import optimisers as kernels
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import Native
@@ -43,9 +43,6 @@ class Optimizer:
         Steps done.
     """
 
-    kernel: ClassVar[Native]
-    slots: ClassVar[tuple[str, ...]]
-    """Names of the arrays that are kept for each parameter."""
     options: ClassVar[tuple[str, ...]]
     """Names of the hyperparameters beside ``lr``, as the constructor takes them."""
 
@@ -59,9 +56,7 @@ class Optimizer:
     ) -> None:
         self.parameters = _checked(parameters)
         self.lr = lr
-        self.weight_decay = as_real(weight_decay, "weight_decay")
-        if self.weight_decay < 0.0:
-            raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
+        self.weight_decay = as_not_negative(weight_decay, "weight_decay")
         self.decay_bias, self.decay_by_batch = bool(decay_bias), bool(decay_by_batch)
         self.steps = 0
         sizes = [parameter.padded_size for parameter in self.parameters]
@@ -77,10 +72,17 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
-        checked = as_real(value, "lr")
-        if checked <= 0.0:
-            raise ValueError(f"lr must be above 0, got {value}")
-        self._lr = checked
+        self._lr = as_positive(value, "lr")
+
+    @property
+    def kernel(self) -> Native:
+        """The step kernel."""
+        raise NotImplementedError
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Names of the arrays that are kept for each parameter."""
+        raise NotImplementedError
 
     def _row(self, lr: Array, step: Array, decay: Array) -> Sequence[Any]:
         """Return what follows the smallest normal number in a row, an array or number each.
@@ -97,6 +99,10 @@ class Optimizer:
     def _decay(self, lr: Array, decay: Array) -> Array:
         """Return what is added to the gradient for each unit of a parameter."""
         return decay
+
+    def _normal(self, divisor: Any) -> Any:
+        """Return a divisor above 0 as one that is above 0 in the parameters' precision too."""
+        return np.maximum(divisor, np.finfo(self.dtype).smallest_normal)
 
     def hyperparameters(self, factors: Any = 1.0, samples: Any = 1.0) -> Array:
         """Return the rows of the steps to come, as the kernels take them.
@@ -141,9 +147,15 @@ class Optimizer:
         for parameter in self.parameters:
             parameter.grad[...] = 0.0
 
-    def step(self) -> None:
-        """Update the parameters from their gradients."""
-        hyper = self.hyperparameters()
+    def step(self, samples: float = 1.0) -> None:
+        """Update the parameters from their gradients.
+
+        Parameters
+        ----------
+        samples : float, default 1.0
+            Samples of the batch, or the sum of their weights: read with ``decay_by_batch`` only.
+        """
+        hyper = self.hyperparameters(samples=samples)
         self.steps += 1
         for buffer, theta, state, size, others in self._runs():
             frame = Frame(self.dtype)
@@ -202,26 +214,28 @@ class Optimizer:
             Where it is another optimiser's, or does not fit the parameters; nothing is changed
             then.
         """
-        expected = {"lr", "steps", *self.options, *self.slots}
+        # Made for its checks, and for the slots that go with the options.
+        given = {name: state[name] for name in ("lr", *self.options) if name in state}
+        other = type(self)(self.parameters, **given)
+        expected = {"lr", "steps", *self.options, *other.slots}
         if set(state) != expected:
             raise ValueError(
                 f"state must be a {type(self).__name__}'s, with {sorted(expected)}, got "
                 f"{sorted(state)}"
             )
-        for slot in self.slots:
+        for slot in other.slots:
             shapes = [np.shape(values) for values in state[slot]]
-            own = [view.shape for view in self._slot_views(slot)]
+            own = [view.shape for view in other._slot_views(slot)]
             if shapes != own:
                 raise ValueError(f"{slot} must have shapes {own}, got {shapes}")
-        options = {name: state[name] for name in self.options}
-        # Made for its checks.
-        other = type(self)(self.parameters, lr=state["lr"], **options)
-        for name in ("lr", *self.options):
-            setattr(self, name, getattr(other, name))
-        self.steps = int(state["steps"])
-        for slot in self.slots:
-            for view, saved in zip(self._slot_views(slot), state[slot], strict=True):
+        other.steps = int(state["steps"])
+        if self.slots == other.slots:  # a fit in progress goes on with the array it has
+            other.state = self.state
+        for slot in other.slots:
+            for view, saved in zip(other._slot_views(slot), state[slot], strict=True):
                 view[...] = saved
+        for name in ("lr", *self.options, "state", "steps"):
+            setattr(self, name, getattr(other, name))
 
     def __repr__(self) -> str:
         values = [f"{name}={getattr(self, name)}" for name in ("lr", *self.options)]

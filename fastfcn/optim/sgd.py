@@ -6,7 +6,7 @@ from typing import Any
 from fastfcn.buffers import Array
 from fastfcn.nn.parameter import Parameter
 from fastfcn.optim.optimizer import DECAY_OPTIONS, Optimizer
-from fastfcn.validation import as_real
+from fastfcn.validation import as_share
 from fastfcn_kernels import optimisers as kernels
 
 
@@ -64,9 +64,7 @@ class SGD(Optimizer):
         decay_by_batch: bool = False,
     ) -> None:
         super().__init__(parameters, lr, weight_decay, decay_bias, decay_by_batch)
-        self.momentum = as_real(momentum, "momentum")
-        if not 0.0 <= self.momentum < 1.0:
-            raise ValueError(f"momentum must be in [0, 1), got {momentum}")
+        self.momentum = as_share(momentum, "momentum")
         self.nesterov = bool(nesterov)
         if self.nesterov and self.momentum == 0.0:
             raise ValueError("nesterov needs a momentum above 0, got momentum=0")
