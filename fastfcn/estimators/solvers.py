@@ -1,11 +1,28 @@
 """From an estimator's parameters to an optimiser."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from fastfcn import optim
+from fastfcn.buffers import Array
 from fastfcn.nn.containers import Module
 
 STOCHASTIC = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
+
+
+class EpsilonHatAdam(optim.Adam):
+    """Adam with ε added to √v, not to √v̂: θ ← θ - η m √(1 - β₂ᵗ) / (1 - β₁ᵗ) / (√v + ε).
+
+    scikit-learn's form, and the efficient one at the end of section 2 of Kingma and Ba 2015. It
+    damps the first steps of parameters with tiny gradients. Parameters as
+    :class:`fastfcn.optim.Adam`.
+    """
+
+    def _row(self, lr: Array, step: Array, decay: Array) -> Sequence[Any]:
+        *others, _ = super()._row(lr, step, decay)
+        return *others, self._normal(np.full(len(step), self.eps))
 
 
 def make_optimizer(estimator: Any, net: Module) -> optim.Optimizer:
@@ -39,7 +56,7 @@ def make_optimizer(estimator: Any, net: Module) -> optim.Optimizer:
         return optim.SGD(parameters, momentum=e.momentum, nesterov=nesterov, **common)
     common["eps"] = e.epsilon
     if e.solver == "adam":
-        return optim.Adam(parameters, betas=(e.beta_1, e.beta_2), **common)
+        return EpsilonHatAdam(parameters, betas=(e.beta_1, e.beta_2), **common)
     if e.solver == "rmsprop":
         return optim.RMSprop(parameters, alpha=e.beta_2, **common)
     return optim.Adagrad(parameters, **common)

@@ -39,7 +39,7 @@ def check_same(ours: Any, theirs: Any, data: Any, rtol: float = 1e-6) -> None:
         assert mine.dtype == its.dtype
         assert_allclose(mine, its, rtol=rtol, atol=rtol * 0.1)
     # The penalty is known before and after an epoch, not at each of its steps.
-    assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=5e-3)
+    assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-2)
     for name in ("n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_"):
         assert getattr(ours, name) == getattr(theirs, name), name
     assert_array_equal(ours.predict(data[0]).shape, theirs.predict(data[0]).shape)
