@@ -7,18 +7,21 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastfcn import FCNClassifier, FCNRegressor
 
-SOLVERS = ("adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad")
-
 # scikit-learn's checks warn by design: of convergence, of column vectors, of skipped checks.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-@parametrize_with_checks(
-    [
-        estimator(solver=solver, max_iter=100)
-        for estimator in (FCNClassifier, FCNRegressor)
-        for solver in SOLVERS
-    ]
-)
-def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
+def estimators(*solvers: str) -> list[Any]:
+    kinds = (FCNClassifier, FCNRegressor)
+    return [kind(solver=solver, max_iter=100) for kind in kinds for solver in solvers]
+
+
+@parametrize_with_checks(estimators("adam", "sgd", "lbfgs"))
+def test_checks_with_scikit_learns_solvers(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(estimators("adamw", "rmsprop", "adagrad"))
+def test_checks_with_our_solvers(estimator: Any, check: Any) -> None:
     check(estimator)

@@ -37,6 +37,8 @@ def test_every_method_and_fitted_attribute_is_there(ours: Any, theirs: Any) -> N
     for solver in ("adam", "lbfgs"):
         mine, its = (kind(solver=solver, max_iter=5).fit(*data) for kind in (ours, theirs))
         public = {name for name in dir(its) if not name.startswith("_")}
+        if solver == "lbfgs":  # MLPRegressor has it there by oversight: MLPClassifier has not
+            public -= {"partial_fit"}
         assert public <= set(dir(mine))
         for name in public:
             if name.endswith("_"):
