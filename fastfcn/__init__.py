@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastfcn import callbacks, datasets, losses, nn, optim, plots
     from fastfcn.estimators import FCNClassifier, FCNRegressor
     from fastfcn.history import History
+    from fastfcn.lr_finder import lr_find
     from fastfcn.metrics import accuracy, confusion_matrix, one_hot
     from fastfcn.precompile import warmup
     from fastfcn.training import evaluate, fit, predict, predict_proba
@@ -36,6 +37,7 @@ _HOMES = {
     "evaluate": "training",
     "fit": "training",
     "load_weights": "weights",
+    "lr_find": "lr_finder",
     "predict": "training",
     "predict_proba": "training",
     "save_weights": "weights",
@@ -56,6 +58,7 @@ __all__ = [
     "fit",
     "load_weights",
     "losses",
+    "lr_find",
     "nn",
     "one_hot",
     "optim",

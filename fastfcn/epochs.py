@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from fastfcn.buffers import Array, aligned_zeros
-from fastfcn.frame import Source, source
+from fastfcn.data import Data
+from fastfcn.frame import source
 from fastfcn.history import Tally
-from fastfcn.losses import Loss, Targets
+from fastfcn.losses import Loss
 from fastfcn.nn.containers import Module
 from fastfcn.optim import Optimizer
 from fastfcn.plan import Plan
@@ -49,14 +50,6 @@ def batch_order(seed: int, epoch: int, n: int, shuffle: bool = True) -> Array:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch]))).permutation(
         n
     )
-
-
-class Data(NamedTuple):
-    """A checked data set."""
-
-    source: Source
-    targets: Targets
-    accuracy: bool
 
 
 class Trainer:
@@ -120,6 +113,13 @@ class Trainer:
         self._loss.fill(frame, data.targets)
         frame.point(t.VALUES, self._values)
         frame.point(t.HITS, self._hits)
+
+    def holds(self, data: Data) -> bool:
+        """Tell whether there is room for other data, as one batch."""
+        entries = self._space.entries
+        if data.source.rows > self._batch or (data.source.indptr is None) != (entries is None):
+            return False
+        return entries is None or data.source.most_entries(self._batch) <= entries
 
     def _clip(self, norm: float | None) -> None:
         """Say what a step consists of: an update that waits for the gradient's norm is another."""

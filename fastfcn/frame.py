@@ -11,11 +11,7 @@ from fastfcn_kernels import drivers, gather
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import Native
 
-_READ_AS_THEY_LIE = {
-    np.dtype(np.uint8): gather.UINT8,
-    np.dtype(np.float32): gather.FLOAT32,
-    np.dtype(np.float64): gather.FLOAT64,
-}
+_READ_AS_THEY_LIE = {np.dtype(name): kernel for name, kernel in gather.CONVERT.items()}
 
 
 class Source(NamedTuple):
@@ -112,7 +108,7 @@ class Frame:
         if data.indices is not None and data.indptr is not None:
             self.point(t.X_INDICES, data.indices)
             self.point(t.X_INDPTR, data.indptr)
-        self._words[t.X_TYPE] = _READ_AS_THEY_LIE[x.dtype]
+        self.link(t.CONVERT, _READ_AS_THEY_LIE[x.dtype])
         self._affine[0], self._affine[1] = data.scale, data.shift
 
     def phases(self, kernels: Sequence[Native]) -> None:

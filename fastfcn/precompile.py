@@ -10,8 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from fastfcn.validation import as_float_dtype
-from fastfcn_kernels import drivers
+from fastfcn_kernels import (
+    activations,
+    drivers,
+    gather,
+    layers,
+    losses,
+    matmul,
+    optimisers,
+    sparse,
+    stages,
+)
 from fastfcn_kernels.compilation import Native, cache_root, natives, sources_hash
+
+_MODULES = gather, matmul, activations, stages, layers, sparse, losses, optimisers, drivers
+"""Where the kernels of training and prediction are."""
 
 _ROOM = 16 << 20
 """Bytes that the folder must take: several times what all kernels need."""
@@ -96,9 +109,10 @@ def steps(dtype: npt.DTypeLike | None = None) -> list[Step]:
         # The parallel regions are the same for both.
         return [*steps(np.float32)[:-1], *steps(np.float64)]
     kind = as_float_dtype(dtype)
-    groups: dict[str, list[Native]] = {}
+    groups = {module.__name__.rpartition(".")[2]: list[Native]() for module in _MODULES}
     for kernel in natives:
-        groups.setdefault(kernel.module, []).append(kernel)
+        if kernel.module in groups:
+            groups[kernel.module].append(kernel)
     return [
         *[Step(name, kind.name, _compiling(kernels, kind)) for name, kernels in groups.items()],
         Step("parallel regions", kind.name, drivers.compile_regions),

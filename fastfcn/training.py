@@ -8,41 +8,35 @@ import numpy as np
 from fastfcn.buffers import Array
 from fastfcn.callbacks.bar import ProgressBar
 from fastfcn.callbacks.run import Hooks, TrainingRun
-from fastfcn.epochs import ArrayEpochs, Data, Trainer, batch_order
+from fastfcn.data import Data, Intake, checked_source
+from fastfcn.epochs import ArrayEpochs, Epochs, Trainer, batch_order
 from fastfcn.frame import Source, is_sparse, source
 from fastfcn.history import Evaluation, History
+from fastfcn.intake import columns_of
 from fastfcn.loop import run_fit
 from fastfcn.losses import Loss
 from fastfcn.metrics import share
 from fastfcn.nn.containers import Module, Sequential
 from fastfcn.optim import Optimizer
 from fastfcn.plan import Plan
+from fastfcn.streams import Stream, StreamEpochs, evaluate_stream, gives_batches, stored_arrays
 from fastfcn.threads import check_threads
-from fastfcn.validation import (
-    as_csr,
-    as_int,
-    as_matrix,
-    as_order,
-    as_real,
-    as_weights,
-    check_finite,
-)
+from fastfcn.validation import as_int, as_order, as_real, check_finite
 from fastfcn.workspace import Stage
 from fastfcn_kernels.activations import CODES
-from fastfcn_kernels.table import LINEAR
 
 
 def fit(
     net: Module,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     loss: Loss,
     optimizer: Optimizer,
     batch_size: int = 32,
     epochs: int = 1,
     shuffle: bool | Callable[[int, int], Any] = True,
-    validation_data: tuple[Any, ...] | None = None,
+    validation_data: Any = None,
     sample_weight: Any = None,
     seed: int | None = None,
     scale: float = 1.0,
@@ -62,25 +56,31 @@ def fit(
     ----------
     net : Sequential or Module
         The network; a Module's ``forward`` must be its layers in order.
-    x : array_like or sparse array (n, in_features)
+    x : array_like, frame or sparse array (n, in_features), or what gives batches
         uint8, float32 and float64 are read as they lie: memory-mapped, strided, read-only. Other
-        real types are converted to the network's first. SciPy's sparse arrays and matrices are
-        used as CSR and never made dense.
-    y : array_like (n,) or (n, K)
-        Targets, as the loss takes them.
+        real types are converted to the network's first. Frames of pandas and polars must be
+        numeric. SciPy's sparse arrays and matrices are used as CSR and never made dense.
+
+        Without y: a PyTorch ``DataLoader`` or anything to iterate over that gives batches (x, y) or
+        (x, y, sample_weight), or a data set of such samples with ``__len__`` and ``__getitem__``.
+        Each batch is a kernel call of its own.
+    y : array_like (n,) or (n, K), optional
+        Targets, as the loss takes them; left out where x gives batches.
     loss : Loss
         From :mod:`fastfcn.losses`.
     optimizer : Optimizer
         Over the network's parameters, or some of them: the others stay as they are. Its state
         carries over from call to call.
     batch_size : int, default 32
-        Rows a step, at most n. A smaller last batch is divided by its own size.
+        Rows a step, at most n. A smaller last batch is divided by its own size. A loader's batches
+        are as it gives them.
     epochs : int, default 1
         Passes over the data.
     shuffle : bool or callable, default True
         Whether each epoch takes the samples in an order of its own, see :func:`batch_order`; or
-        ``shuffle(epoch, n)``, which returns an epoch's order, n row numbers.
-    validation_data : (x, y) or (x, y, sample_weight), optional
+        ``shuffle(epoch, n)``, which returns an epoch's order, n row numbers. A loader shuffles by
+        itself.
+    validation_data : (x, y) or (x, y, sample_weight), or what gives such batches, optional
         Evaluated after each epoch.
     sample_weight : array_like (n,), optional
         How many times each sample counts: in the loss and its mean, and in the history.
@@ -142,40 +142,40 @@ def fit(
     check_threads(n_threads)
     if clip_norm is not None and not as_real(clip_norm, "clip_norm") > 0.0:
         raise ValueError(f"clip_norm must be above 0 or None, got {clip_norm}")
-    names = ("x", "y", "sample_weight")
-    data = _checked_data(plan, (x, y, sample_weight), loss, scale, shift, check_finite, names)
-    n = data.source.rows
-    if batch_size > n:
-        raise ValueError(f"batch_size must be at most the number of samples, {n}, got {batch_size}")
-    validation = None
-    if validation_data is not None:
-        if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
-            raise TypeError("validation_data must be (x, y) or (x, y, sample_weight)")
-        given = (*validation_data, None)[:3]
-        names = ("validation x", "validation y", "validation sample_weight")
-        validation = _checked_data(plan, given, loss, scale, shift, check_finite, names)
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
     history = History(seed=as_int(seed, "seed", 0))
-    _check_chain(net, data.source)
 
     def make(data: Data, rows: int) -> Trainer:
         return Trainer(
             net, plan, data, loss, optimizer, rows, n_threads, skip_zeros, clip_norm, history.seed
         )
 
-    def order(epoch: int) -> Array:
+    def order(epoch: int, n: int) -> Array:
         if callable(shuffle):
             return as_order(shuffle(epoch, n), n)
         return batch_order(history.seed, epoch, n, shuffle)
 
-    def validate() -> Evaluation:
-        assert validation is not None
-        return _evaluate(plan, validation, loss, n_threads)
-
-    feed = ArrayEpochs(make, data, batch_size, order)
+    intake = Intake(plan, loss, scale, shift, check_finite)
+    x, y, sample_weight = _arrays_or_stream(x, y, sample_weight)
+    feed: Epochs
+    if y is None:
+        stream = Stream(x, intake.batch, epochs, "x", batch_size, order)
+        feed = StreamEpochs(make, stream)
+        _check_chain(net, feed.first.source)
+    else:
+        data = intake.whole(x, y, sample_weight)
+        n = data.source.rows
+        if batch_size > n:
+            raise ValueError(
+                f"batch_size must be at most the number of samples, {n}, got {batch_size}"
+            )
+        feed = ArrayEpochs(make, data, batch_size, lambda epoch: order(epoch, n))
+        _check_chain(net, data.source)
+    validate = None
+    if validation_data is not None:
+        validate = _validation(validation_data, intake, n_threads, epochs)
     hooks = Hooks((ProgressBar(), *callbacks) if progress else callbacks)
-    run = TrainingRun(net, optimizer, loss, history, epochs)
-    run_fit(run, hooks, feed, None if validation is None else validate)
+    run_fit(TrainingRun(net, optimizer, loss, history, epochs), hooks, feed, validate)
     return history
 
 
@@ -219,9 +219,9 @@ def predict(
     """
     plan = _plan_of(net, None)
     check_threads(n_threads)
-    data = _checked_source(plan, x, scale, shift, check_finite and is_sparse(x), "x")
+    data = checked_source(plan, x, scale, shift, check_finite and is_sparse(x), "x")
     _check_chain(net, data)
-    return _outputs(plan, data, n_threads, check_finite)
+    return _outputs(plan, data, n_threads, check_finite, x)
 
 
 def predict_proba(
@@ -254,24 +254,24 @@ def predict_proba(
     """
     plan = _plan_of(net, None)
     check_threads(n_threads)
-    data = _checked_source(plan, x, scale, shift, check_finite and is_sparse(x), "x")
+    data = checked_source(plan, x, scale, shift, check_finite and is_sparse(x), "x")
     _check_chain(net, data)
     last = type(net.layers[-1]).__name__
     if plan.stages[-1].out_features == 1:
         if last == "Sigmoid":
-            p = _outputs(plan, data, n_threads, check_finite)
+            p = _outputs(plan, data, n_threads, check_finite, x)
         else:
-            p = _outputs(_with_last(plan, "sigmoid"), data, n_threads, check_finite)
+            p = _outputs(_with_last(plan, "sigmoid"), data, n_threads, check_finite, x)
         return np.hstack([1 - p, p])
     if last not in ("Softmax", "Sigmoid"):
         plan = _with_last(plan, "softmax")
-    return _outputs(plan, data, n_threads, check_finite)
+    return _outputs(plan, data, n_threads, check_finite, x)
 
 
 def evaluate(
     net: Module,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     loss: Loss,
     sample_weight: Any = None,
@@ -286,8 +286,8 @@ def evaluate(
     ----------
     net, x, scale, shift, n_threads, check_finite
         As :func:`predict`.
-    y : array_like (n,) or (n, K)
-        Targets, as the loss takes them.
+    y : array_like (n,) or (n, K), optional
+        Targets, as the loss takes them; left out where x gives batches, as in :func:`fit`.
     loss : Loss
         From :mod:`fastfcn.losses`.
     sample_weight : array_like (n,), optional
@@ -308,10 +308,58 @@ def evaluate(
     """
     plan = _plan_of(net, loss)
     check_threads(n_threads)
-    names = ("x", "y", "sample_weight")
-    data = _checked_data(plan, (x, y, sample_weight), loss, scale, shift, check_finite, names)
+    intake = Intake(plan, loss, scale, shift, check_finite)
+    x, y, sample_weight = _arrays_or_stream(x, y, sample_weight)
+    if y is None:
+        stream = Stream(x, intake.batch, 1, "x")
+        _check_chain(net, stream.first().source)
+        return evaluate_stream(stream, 1, loss, lambda data: _evaluate(data, intake, n_threads))
+    data = intake.whole(x, y, sample_weight)
     _check_chain(net, data.source)
-    return _evaluate(plan, data, loss, n_threads)
+    return _evaluate(data, intake, n_threads)
+
+
+def _arrays_or_stream(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+    """Return (x, y, sample_weight) as arrays, or (x, None, None) with x batches or samples."""
+    if not gives_batches(x) or (y is not None and isinstance(x, list | tuple)):
+        if y is None:
+            raise TypeError(
+                "y must be given with x an array; leave it out where x gives batches (x, y)"
+            )
+        return x, y, sample_weight
+    if y is not None or sample_weight is not None:
+        raise TypeError(
+            f"y and sample_weight must be left out where x gives batches, as {type(x).__name__} "
+            "does: they are part of each"
+        )
+    stored = stored_arrays(x)
+    return (x, None, None) if stored is None else (*stored, None)[:3]
+
+
+def _validation(
+    given: Any, intake: Intake, n_threads: int | None, epochs: int
+) -> Callable[[], Evaluation]:
+    """Return what evaluates the validation data."""
+    intake = intake._replace(prefix="validation ")
+
+    def evaluate(data: Data) -> Evaluation:
+        return _evaluate(data, intake, n_threads)
+
+    stored = stored_arrays(given)
+    batches = isinstance(given, list) and bool(given) and isinstance(given[0], tuple)
+    if isinstance(given, tuple | list) and len(given) in (2, 3) and not batches:
+        stored = tuple(given)
+    if stored is not None:
+        data = intake.whole(*stored)
+        return lambda: evaluate(data)
+    if not gives_batches(given) or isinstance(given, tuple):
+        raise TypeError(
+            "validation_data must be (x, y), (x, y, sample_weight) or what gives such batches, got "
+            f"{type(given).__name__}"
+        )
+    stream = Stream(given, intake.batch, epochs, "validation_data")
+    stream.first()  # so that what does not fit is refused before training
+    return lambda: evaluate_stream(stream, 1, intake.loss, evaluate)
 
 
 def _plan_of(net: Module, loss: Loss | None) -> Plan:
@@ -328,59 +376,12 @@ def _plan_of(net: Module, loss: Loss | None) -> Plan:
     return plan
 
 
-def _checked_source(
-    plan: Plan, x: Any, scale: float, shift: float, finite: bool, name: str
-) -> Source:
-    scale, shift = as_real(scale, "scale"), as_real(shift, "shift")
-    features = plan.stages[0].in_features
-    if not is_sparse(x):
-        array = as_matrix(x, name, features, plan.flattens)
-        if finite:
-            check_finite(array, name, plan.dtype)
-        return source(array, plan.dtype, scale, shift)
-    if plan.stages[0].kind != LINEAR:
-        raise ValueError(f"the first layer must be Linear for sparse {name}; pass {name}.toarray()")
-    if shift != 0.0:
-        raise ValueError(f"shift must be 0 for sparse {name}, got {shift}: it would fill the zeros")
-    rows = as_csr(x, name, features)
-    if finite:
-        check_finite(rows.data, f"{name}.data", plan.dtype)
-    return source(rows, plan.dtype, scale, shift)
-
-
-def _outputs(plan: Plan, data: Source, n_threads: int | None, finite: bool) -> Array:
+def _outputs(plan: Plan, data: Source, n_threads: int | None, finite: bool, x: Any) -> Array:
     """Return the outputs; the kernels tell whether the data were finite, and Python says where."""
     outputs, was_finite = plan.predict(data, n_threads)
     if finite and not was_finite:
-        check_finite(data.array, "x", plan.dtype)
+        check_finite(data.array, "x", plan.dtype, columns_of(x))
     return outputs
-
-
-def _checked_data(
-    plan: Plan,
-    given: tuple[Any, ...],
-    loss: Loss,
-    scale: float,
-    shift: float,
-    finite: bool,
-    names: tuple[str, str, str],
-) -> Data:
-    x, y, sample_weight = given
-    data = _checked_source(plan, x, scale, shift, finite, names[0])
-    n = data.rows
-    target = np.asarray(y)
-    if target.ndim == 0 or len(target) != n:
-        raise ValueError(
-            f"{names[0]} and {names[1]} must have one length, got {n} and "
-            f"{len(target) if target.ndim else 'a scalar'}"
-        )
-    targets = loss.targets(target, n, plan.stages[-1].out_features, plan.dtype)
-    if sample_weight is not None:
-        weights = as_weights(sample_weight, n, names[2])
-        if not weights.any():
-            raise ValueError(f"{names[2]} must be above 0 for at least one row, got zeros only")
-        targets = targets._replace(weights=weights)
-    return Data(data, targets, bool(targets.labels.size))
 
 
 def _check_chain(net: Module, data: Source) -> None:
@@ -401,8 +402,9 @@ def _check_chain(net: Module, data: Source) -> None:
         )
 
 
-def _evaluate(plan: Plan, data: Data, loss: Loss, n_threads: int | None) -> Evaluation:
-    outputs, _ = plan.predict(data.source, n_threads)
+def _evaluate(data: Data, intake: Intake, n_threads: int | None) -> Evaluation:
+    loss = intake.loss
+    outputs, _ = intake.plan.predict(data.source, n_threads)
     targets = data.targets
     wanted = targets.labels if targets.labels.size else targets.values
     weights = targets.weights if targets.weights.size else None

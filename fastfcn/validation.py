@@ -2,11 +2,13 @@
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fastfcn.buffers import Array
+from fastfcn.intake import as_array
 
 _CHECKED_ROWS = 4096
 """Rows whose finiteness is tested at once: no mask of the size of the data."""
@@ -38,7 +40,7 @@ def as_matrix(x: Any, name: str, features: int | None = None, flattens: bool = F
             f"{name} must be a dense array here, got a sparse one; fit, predict and evaluate take "
             f"sparse data, or pass {name}.toarray()"
         )
-    array = np.asanyarray(x)
+    array = x if isinstance(x, np.ndarray) else as_array(x, name)
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, got a masked one; fill it with .filled()")
     if array.dtype.kind not in "fiub":
@@ -84,7 +86,9 @@ def as_csr(x: Any, name: str, features: int) -> Any:
     return rows
 
 
-def check_finite(x: Array, name: str, dtype: np.dtype[Any]) -> None:
+def check_finite(
+    x: Array, name: str, dtype: np.dtype[Any], columns: Sequence[str] | None = None
+) -> None:
     """Raise ValueError where ``x`` is NaN or infinite in precision ``dtype``, naming the place."""
     if x.dtype.kind != "f":
         return
@@ -96,6 +100,12 @@ def check_finite(x: Array, name: str, dtype: np.dtype[Any]) -> None:
             place = np.argwhere(~finite)[0]
             where = (int(place[0]) + first, *map(int, place[1:]))
             index = where[0] if len(where) == 1 else where
+            if columns is not None:
+                raise ValueError(
+                    f"{name} must be finite in {dtype}, got {x[where]} in column "
+                    f"{columns[where[1]]!r}, row {where[0]}; scikit-learn's SimpleImputer fills "
+                    "missing values; check_finite=False lets them through"
+                )
             raise ValueError(
                 f"{name} must be finite in {dtype}, got {x[where]} at {index}; clean the data, "
                 "or pass check_finite=False to let it through"

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastfcn.buffers import Array, aligned_zeros, padded
 from fastfcn.frame import Frame
-from fastfcn_kernels import activations, drivers, layers, lists, matmul, stages
+from fastfcn_kernels import activations, drivers, layers, lists, matmul, sparse, stages
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import Native
 from fastfcn_kernels.simd import TILE_ROWS
@@ -192,11 +192,15 @@ class Workspace:
     def _make_packed(self, features: int, entries: int, backward: bool) -> None:
         """Make room for the packed rows of sparse data, and for their entries by feature."""
         frame = self.frame
+        frame.link(t.PACK, sparse.pack_rows)
+        frame.link(t.SPARSE_FORWARD, sparse.sparse_forward)
         frame[t.ROW_CAPACITY] = entries // self.copies
         frame.point(t.ROW_AT, np.zeros(self.rows, np.int64))
         frame.point(t.ROW_LISTS, np.zeros(entries + self.rows + 1, np.int32))
         frame.point(t.ROW_VALUES, np.zeros(entries + 1, frame.dtype))
         if backward:
+            frame.link(t.SORT, sparse.sort_by_feature)
+            frame.link(t.SPARSE_GRADIENT, sparse.sparse_gradient)
             frame.point(t.FEATURE_AT, np.zeros(features, np.int64))
             frame.point(t.FEATURE_LISTS, np.zeros(entries + features + 1, np.int32))
             frame.point(t.FEATURE_VALUES, np.zeros(entries + 1, frame.dtype))

@@ -22,9 +22,10 @@ class ProgressBar:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
+            whole = run.samples or run.batches
             self._bar = tqdm(
-                total=None if run.samples is None else run.epochs * run.samples,
-                unit=" samples",
+                total=whole and run.epochs * whole,
+                unit=" samples" if run.samples else " batches",
                 unit_scale=True,
                 leave=False,
                 file=sys.stderr,
@@ -33,14 +34,15 @@ class ProgressBar:
             self._say("loading or compiling the kernels (seconds; kept on disk afterwards)")
 
     def on_epoch_begin(self, run: TrainingRun) -> None:
-        """Count the epoch's samples from 0."""
+        """Count the epoch from 0."""
         self._shown = 0
 
     def on_progress(self, run: TrainingRun) -> None:
         """Move the bar."""
         if self._bar is not None:
-            self._bar.update(run.seen - self._shown)
-            self._shown = run.seen
+            now = run.seen if run.samples else run.batch
+            self._bar.update(now - self._shown)
+            self._shown = now
 
     def on_epoch_end(self, run: TrainingRun) -> None:
         """Show the epoch's results."""

@@ -184,8 +184,15 @@ class BaseFCN(BaseEstimator):
             sample_weight = _check_sample_weight(sample_weight, X)
         target = self._encode(y, incremental)
         weights = self._row_weights(y, sample_weight, incremental)
+        if weights is not None and not weights.any():
+            raise ValueError("the rows' weights must be above 0 for at least one, got zeros only")
         if first:
             self._begin(X, [X.shape[1], *sizes, self._outputs_of(target)])
+        elif sizes != [layer.out_features for layer in self.network_.linears[:-1]]:
+            raise ValueError(
+                f"hidden_layer_sizes must stay as they were to go on training, got {sizes} for "
+                f"{self.network_!r}; fit with warm_start=False for a new network"
+            )
         validation = self._held_out(*held_out)
         if self.solver == "lbfgs":
             self._fit_lbfgs(X, target, weights, validation)
@@ -323,14 +330,23 @@ class BaseFCN(BaseEstimator):
                     f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the "
                     "optimization hasn't converged yet.",
                     ConvergenceWarning,
-                    stacklevel=4,
+                    stacklevel=5,  # fit's caller, past scikit-learn's decorator
                 )
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            warnings.warn("Training interrupted by user.", stacklevel=5)
         self.stopped_ = convergence.stopped
         if self.early_stopping and (self.stopped_ or not incremental):
             self.network_.load_state_dict(self._best_state)
         self.network_.eval()
+
+    def _record(self, score: float, loss: float) -> None:
+        """Write down how the rows that are not trained on did."""
+        assert self.validation_scores_ is not None
+        assert self.validation_loss_curve_ is not None
+        self.validation_scores_.append(score)
+        self.validation_loss_curve_.append(loss)
+        if self.verbose:
+            print(f"Validation score: {score:f}")
 
     @property
     def _draws(self) -> bool:
@@ -344,7 +360,7 @@ class BaseFCN(BaseEstimator):
             warnings.warn(
                 f"batch_size={self.batch_size} is larger than the number of samples, {n}; it is "
                 "clipped to that",
-                stacklevel=5,
+                stacklevel=6,
             )
         return min(int(self.batch_size), n)
 
@@ -369,7 +385,7 @@ class BaseFCN(BaseEstimator):
         """Begin the records that this training adds to, where they are not yet."""
         if validation is not None and self.validation_scores_ is None:
             self.validation_scores_, self.validation_loss_curve_ = [], []
-        if self.early_stopping:
+        if self._stops_early:
             self.best_loss_ = None
             if self.best_validation_score_ is None or incremental > self._was_incremental:
                 self.best_validation_score_, self._no_improvement_count = -np.inf, 0
@@ -408,8 +424,10 @@ class BaseFCN(BaseEstimator):
                     self.network_, validation.x, n_threads=self.n_threads, check_finite=False
                 )
                 value = loss(output, validation.target, validation.sample_weight)
-                self.validation_scores_.append(self._score_encoded(output, validation))
-                self.validation_loss_curve_.append(self._reported(validation.target)(value))
+                self._record(
+                    self._score_encoded(output, validation),
+                    self._reported(validation.target)(value),
+                )
 
         check_threads(self.n_threads)
         result = minimise(
@@ -429,7 +447,7 @@ class BaseFCN(BaseEstimator):
                 f"(status={result.status}): {result.message}. Raise max_iter={self.max_iter} or "
                 f"max_fun={self.max_fun}, or scale the data.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     # Prediction -------------------------------------------------------------------------------

@@ -69,10 +69,7 @@ class Convergence:
         if e.verbose:
             print(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
         if self._validation is not None:
-            e.validation_scores_.append(self._score(self._validation))
-            e.validation_loss_curve_.append(self._reported(run.history.val_loss[-1]))
-            if e.verbose:
-                print(f"Validation score: {e.validation_scores_[-1]:f}")
+            e._record(self._score(self._validation), self._reported(run.history.val_loss[-1]))
         if e.early_stopping:
             self._compare_score(run.net)
         else:

@@ -216,7 +216,7 @@ class FCNRegressor(RegressorMixin, BaseFCN):
             return self.loss
         if self.loss == "squared_error":
             return losses.MSELoss(half=True, reduction="batchmean")
-        made = {
+        made: dict[str, type[losses.Loss]] = {
             "poisson": losses.PoissonNLLLoss,
             "absolute_error": losses.L1Loss,
             "huber": losses.HuberLoss,

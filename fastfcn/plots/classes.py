@@ -50,6 +50,11 @@ def classified(y_true: Any, y_pred: Any, labels: Sequence[Any] | None) -> Classi
             f"y_true and y_pred must have one length above 0, got {len(true)} and {len(predicted)}"
         )
     scores = predicted.ndim == 2
+    if scores and predicted.shape[1] == 1:
+        raise ValueError(
+            "y_pred must have a column a class, or be labels, got one column; of probabilities "
+            "make labels by (y_pred[:, 0] > 0.5).astype(int)"
+        )
     numbers = true.dtype.kind in "biuf"
     if labels is not None:
         given = np.asarray(labels)

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from fastfcn import nn
     from fastfcn.plots.style import Axes, Figure
 
-_GAP, _LINE, _CHARACTER, _HEAD, _MOST = 0.08, 0.17, 0.064, 0.4, 1.1
+_GAP, _LINE, _CHARACTER, _HEAD, _MOST = 0.08, 0.16, 0.064, 0.4, 1.1
 """Inches: between images, a line of text's height, a letter's width, the title's height, and the
 most that an image takes."""
+_POINTS = 8.5
+"""Size of the text below an image."""
 _BAR = 1.0
 """Inches for a colour bar with its numbers."""
 _WRONG = "#A34700"
@@ -210,7 +212,7 @@ def _grid(
                 text,
                 ha="center",
                 va="top",
-                fontsize=style.SMALL,
+                fontsize=_POINTS,
                 # The last line is what the network took it for.
                 color=style.INK if number + 1 < len(lines) else _WRONG,
             )

@@ -34,12 +34,6 @@ from fastfcn_kernels.memory import advance, float64s, int32s, int64s, reals
 from fastfcn_kernels.optimisers import hyperparameters_of
 from fastfcn_kernels.scans import all_finite
 from fastfcn_kernels.simd import TILE_ROWS, default_fp_mode, restore_fp_mode
-from fastfcn_kernels.sparse import (
-    entries_before,
-    gather_sparse_rows,
-    sort_by_feature,
-    sparse_gradient,
-)
 from fastfcn_kernels.stages import (
     bias_gradient,
     place,
@@ -157,7 +151,8 @@ def predict(frame_at, work, thread, n_threads, first, count, phase):
     for i in range(i0, i1, block):
         rows = min(block, i1 - i)
         if frame[t.X_INDPTR] != 0:
-            gather_sparse_rows(frame, work, first, i, i + rows, at, thread * frame[t.ROW_CAPACITY])
+            entries_at = thread * frame[t.ROW_CAPACITY]
+            call(frame[t.PACK], (frame_at, work, first, i, i + rows, at, entries_at))
         else:
             gather_rows(frame, work, first, i, i + rows, at)
             finite &= all_finite(x, rows * first_stage[t.LD_IN])
@@ -283,8 +278,7 @@ def learn(frame_at, work, thread, n_threads, first, count, phase):
     cuts, bounds = frame[t.N_CUTS], _bounds(frame)
     if phase == 0:
         if frame[t.X_INDPTR] != 0:
-            at = entries_before(frame, first, i0)
-            gather_sparse_rows(frame, work, first, i0, i1, i0, at)
+            call(frame[t.PACK], (frame_at, work, first, i0, i1, i0, -1))
         else:
             gather_rows(frame, work, first, i0, i1, i0)
     if phase <= cuts:
@@ -397,7 +391,8 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
         delta = place(work, stage, t.DELTA, 0, t.LD)
         listed = False
         if s == 0 and sparse:
-            sort_by_feature(frame, work, count, k0, k1, new_costs)
+            new_costs_at = int32s(new_costs.ctypes.data)
+            call(frame[t.SORT], (frame_at, work, count, k0, k1, new_costs_at))
         elif s == 0 and frame[t.SKIPS] != 0 and all_flags(frame, n_threads, FIRST_DELTA):
             lists, stride, listed = feature_lists(frame, stage, x, count, k0, k1, new_costs)
         if k1 > k0 and stage[t.WEIGHT_STATE] >= 0:
@@ -407,7 +402,7 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
                 at, offset, size = advance(x, k), stage[t.WEIGHT] + k * ld, rows * ld
                 gradient = advance(grads, offset) if clips else scratch
                 if s == 0 and sparse:
-                    sparse_gradient(frame, work, stage, delta, zeros, gradient, k, rows)
+                    call(frame[t.SPARSE_GRADIENT], (frame_at, work, k, rows, gradient))
                 elif listed:
                     call(
                         frame[t.LISTED],

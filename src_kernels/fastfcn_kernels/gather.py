@@ -11,13 +11,9 @@ from numba import carray, types
 from numba.extending import intrinsic
 
 from fastfcn_kernels import table as t
-from fastfcn_kernels.compilation import helper, variant
+from fastfcn_kernels.compilation import Native, call, helper
 from fastfcn_kernels.elementary import like
 from fastfcn_kernels.memory import LINE_BYTES, advance, int64s, prefetch, reals
-
-UINT8, FLOAT32, FLOAT64 = 0, 1, 2
-"""Codes of the types that are read as they lie."""
-
 
 AHEAD = 4
 """Rows before its turn that a sample is asked for from memory."""
@@ -46,9 +42,9 @@ _read_float32 = _reader(types.float32)
 _read_float64 = _reader(types.float64)
 
 
-def _converter(read: Any, size: int, name: str) -> Any:
-    @variant(f"convert_{name}")
-    def convert(row, address, stride, n, scale, shift):
+def _converter(read: Any, size: int, name: str) -> Native:
+    def convert(row_at, address, stride, n, scale, shift):
+        row = carray(row_at, (n,))
         if stride == size:  # a constant stride lets the compiler vectorise
             for j in range(n):
                 row[j] = like(scale, read(address, j)) * scale + shift
@@ -56,24 +52,25 @@ def _converter(read: Any, size: int, name: str) -> Any:
             for j in range(n):
                 row[j] = like(scale, read(address + j * stride, 0)) * scale + shift
 
-    return convert
+    convert.__name__ = convert.__qualname__ = f"convert_{name}"
+    return Native(convert, "pnnnrr")
 
 
-_convert_uint8 = _converter(_read_uint8, 1, "uint8")
-_convert_float32 = _converter(_read_float32, 4, "float32")
-_convert_float64 = _converter(_read_float64, 8, "float64")
+CONVERT = {
+    "uint8": _converter(_read_uint8, 1, "uint8"),
+    "float32": _converter(_read_float32, 4, "float32"),
+    "float64": _converter(_read_float64, 8, "float64"),
+}
+"""Types that are read as they lie; for each the kernel that reads n values from an address on,
+``stride`` bytes apart: row = value·scale + shift."""
 
 
 @helper
-def convert_row(frame, row, address, n, scale, shift):
-    """Read n values of the data from an address on: row = value·scale + shift."""
-    stride = frame[t.X_COLUMN_STRIDE]
-    if frame[t.X_TYPE] == UINT8:
-        _convert_uint8(row, address, stride, n, scale, shift)
-    elif frame[t.X_TYPE] == FLOAT32:
-        _convert_float32(row, address, stride, n, scale, shift)
-    else:
-        _convert_float64(row, address, stride, n, scale, shift)
+def sample_of(frame, row):
+    """Return the sample that is row ``row`` of the epoch."""
+    if frame[t.ORDER] == 0:
+        return row
+    return carray(int64s(frame[t.ORDER]), (row + 1,))[row]
 
 
 @helper
@@ -99,7 +96,7 @@ def gather_rows(frame, work, first, i0, i1, target):
     """
     stage = carray(int64s(frame[t.STAGES]), (t.COLUMNS,))
     n, ld = stage[t.IN], stage[t.LD_IN]
-    rows = carray(advance(work, stage[t.INPUT] + target * ld), (i1 - i0, ld))
+    rows = advance(work, stage[t.INPUT] + target * ld)
     affine = carray(reals(frame[t.AFFINE], work), (2,))
     scale, shift = affine[0], affine[1]
     order = carray(int64s(frame[t.ORDER]), (first + i1,))
@@ -112,4 +109,5 @@ def gather_rows(frame, work, first, i0, i1, target):
             later = frame[t.X] + order[first + i + AHEAD] * frame[t.X_ROW_STRIDE]
             for offset in range(0, size, LINE_BYTES):
                 prefetch(later + offset)
-        convert_row(frame, rows[i - i0], address, n, scale, shift)
+        row = advance(rows, (i - i0) * ld)
+        call(frame[t.CONVERT], (row, address, frame[t.X_COLUMN_STRIDE], n, scale, shift))

@@ -17,9 +17,9 @@ from numba import carray
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import Native, call, helper, native, variant
 from fastfcn_kernels.elementary import exp, sigmoid
+from fastfcn_kernels.gather import sample_of
 from fastfcn_kernels.memory import advance, bools, float64s, int64s, reals
 from fastfcn_kernels.simd import default_fp_mode, restore_fp_mode, stack_room
-from fastfcn_kernels.sparse import sample_of
 from fastfcn_kernels.stages import share_of_rows
 
 ROOM = 64

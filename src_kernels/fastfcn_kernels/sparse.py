@@ -9,19 +9,12 @@ entries that are not stored are left out whatever the weights.
 from numba import carray
 
 from fastfcn_kernels import table as t
-from fastfcn_kernels.compilation import call, helper
-from fastfcn_kernels.gather import convert_row
+from fastfcn_kernels.compilation import call, helper, native
+from fastfcn_kernels.gather import sample_of
 from fastfcn_kernels.lists import DENSE_COST
 from fastfcn_kernels.memory import advance, int32s, int64s, reals
 from fastfcn_kernels.simd import TILE_ROWS
-
-
-@helper
-def sample_of(frame, row):
-    """Return the sample that is row ``row`` of the epoch."""
-    if frame[t.ORDER] == 0:
-        return row
-    return carray(int64s(frame[t.ORDER]), (row + 1,))[row]
+from fastfcn_kernels.stages import place, stage_at
 
 
 @helper
@@ -32,7 +25,7 @@ def _entries_of(frame, sample):
 
 
 @helper
-def entries_before(frame, first, i):
+def _entries_before(frame, first, i):
     """Return how many entries the first i rows of a batch have together."""
     total = 0
     for row in range(first, first + i):
@@ -41,13 +34,13 @@ def entries_before(frame, first, i):
     return total
 
 
-@helper
-def gather_sparse_rows(frame, work, first, i0, i1, target, at):
+@native("fpnnnnn")
+def pack_rows(frame_at, work, first, i0, i1, target, at):
     """Pack rows i0:i1 of a batch.
 
     Parameters
     ----------
-    frame : int64
+    frame_at : pointer to int64
         X, X_INDICES, X_INDPTR, AFFINE, ORDER                             [in]
     work : pointer
         Not read.
@@ -58,8 +51,11 @@ def gather_sparse_rows(frame, work, first, i0, i1, target, at):
     target : int
         Row of the workspace that row i0 becomes; ROW_AT, ROW_LISTS and ROW_VALUES hold it  [out]
     at : int
-        Where the first row's entries go.
+        Where the first row's entries go; -1: after those of the batch's rows before it.
     """
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    if at < 0:
+        at = _entries_before(frame, first, i0)
     indices = int32s(frame[t.X_INDICES])
     lists, values = int32s(frame[t.ROW_LISTS]), reals(frame[t.ROW_VALUES], work)
     row_at = carray(int64s(frame[t.ROW_AT]), (target + i1 - i0,))
@@ -74,15 +70,30 @@ def gather_sparse_rows(frame, work, first, i0, i1, target, at):
         listed[0] = count
         for e in range(count):
             listed[1 + e] = features[e]
-        packed = carray(advance(values, at), (count,))
+        packed = advance(values, at)
         address = frame[t.X] + begin * frame[t.X_COLUMN_STRIDE]
-        convert_row(frame, packed, address, count, affine[0], affine[1])
+        stride = frame[t.X_COLUMN_STRIDE]
+        call(frame[t.CONVERT], (packed, address, stride, count, affine[0], affine[1]))
         at += count
 
 
-@helper
-def sparse_forward(frame, work, stage, z, start, weight, i0, i1):
-    """First affine map of packed rows i0:i1: z = a W + b over the entries that are there."""
+@native("fpnnppp")
+def sparse_forward(frame_at, work, i0, i1, z, start, weight):
+    """First affine map of packed rows i0:i1: z = a W + b over the entries that are there.
+
+    Parameters
+    ----------
+    frame_at, work : pointer
+        The frame; of the workspace nothing is read.
+    i0, i1 : int
+        Rows.
+    z : pointer
+        Row i0 of z                                                       [out]
+    start, weight : pointer
+        What sums begin with, the bias or zeros; the weight               [in]
+    """
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    stage = stage_at(frame, 0)
     lists, values = int32s(frame[t.ROW_LISTS]), reals(frame[t.ROW_VALUES], work)
     row_at = carray(int64s(frame[t.ROW_AT]), (i1,))
     ld, n = stage[t.LD], stage[t.OUT]
@@ -111,20 +122,24 @@ def _first_entry(features, count, k):
     return low
 
 
-@helper
-def sort_by_feature(frame, work, count, k0, k1, costs):
+@native("fpnnnl")
+def sort_by_feature(frame_at, work, count, k0, k1, costs_at):
     """Sort the packed entries of features k0:k1 by feature, within one by sample.
 
     Parameters
     ----------
-    frame : int64
+    frame_at : pointer to int64
         ROW_AT, ROW_LISTS, ROW_VALUES of the batch [in]; FEATURE_AT, where a feature's entries
         begin, FEATURE_LISTS, their samples after their number, FEATURE_VALUES  [out]
     count, k0, k1 : int
         Rows of the batch; features.
-    costs : int32 (tiles,)
-        What each tile of features costs, of DENSE_COST                   [out]
+    work : pointer
+        Not read.
+    costs_at : pointer to int32
+        (tiles,): what each tile of features costs, of DENSE_COST         [out]
     """
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    costs = carray(costs_at, ((k1 + TILE_ROWS - 1) // TILE_ROWS,))
     lists, values = int32s(frame[t.ROW_LISTS]), reals(frame[t.ROW_VALUES], work)
     row_at = carray(int64s(frame[t.ROW_AT]), (count,))
     begins = carray(int64s(frame[t.FEATURE_AT]), (k1,))
@@ -165,9 +180,22 @@ def sort_by_feature(frame, work, count, k0, k1, costs):
             e += 1
 
 
-@helper
-def sparse_gradient(frame, work, stage, delta, zeros, gradient, k0, rows):
-    """Rows k0:k0 + rows of the first weight's gradient: dW = aᵀ δ over the entries there are."""
+@native("fpnnp")
+def sparse_gradient(frame_at, work, k0, rows, gradient):
+    """Rows k0:k0 + rows of the first weight's gradient: dW = aᵀ δ over the entries there are.
+
+    Parameters
+    ----------
+    frame_at, work : pointer
+        The frame, with the entries of :func:`sort_by_feature`; the workspace, with δ  [in]
+    k0, rows : int
+        Features.
+    gradient : pointer
+        Row k0 of the gradient                                            [out]
+    """
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    stage = stage_at(frame, 0)
+    delta, zeros = place(work, stage, t.DELTA, 0, t.LD), advance(work, frame[t.ZEROS])
     samples_at, values = int32s(frame[t.FEATURE_LISTS]), reals(frame[t.FEATURE_VALUES], work)
     begins = carray(int64s(frame[t.FEATURE_AT]), (k0 + rows,))
     ld, n = stage[t.LD], stage[t.OUT]

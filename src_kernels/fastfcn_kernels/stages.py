@@ -15,7 +15,6 @@ from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, int64s, reals
 from fastfcn_kernels.scans import transpose_block
 from fastfcn_kernels.simd import TILE_ROWS, lanes
-from fastfcn_kernels.sparse import sparse_forward
 
 
 @helper
@@ -83,7 +82,7 @@ def forward_rows(frame_at, work, thread, i0, i1, skips, first, count, s0, s1):
             start = advance(params, stage[t.BIAS]) if stage[t.BIAS] >= 0 else zeros
             listed = False
             if s == 0 and frame[t.X_INDPTR] != 0:
-                sparse_forward(frame, work, stage, z, start, weight, i0, i1)
+                call(frame[t.SPARSE_FORWARD], (frame_at, work, i0, i1, z, start, weight))
                 listed = True
             elif s == 0 and skips != 0:
                 lists, stride, listed = row_lists(frame, thread, stage, x, rows, i0)

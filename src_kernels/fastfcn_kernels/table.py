@@ -86,6 +86,10 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     FEATURE_AT,  # address of where each feature's entries begin, int64
     FEATURE_LISTS,  # address of their number and samples, int32
     FEATURE_VALUES,  # address of their values, real
+    PACK,  # addresses of their kernels
+    SPARSE_FORWARD,
+    SORT,
+    SPARSE_GRADIENT,
     # Code: addresses of compiled kernels that others call.
     MATMUL,
     LISTED,
@@ -98,7 +102,7 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     X,  # address of element (0, 0)
     X_ROW_STRIDE,  # bytes
     X_COLUMN_STRIDE,  # bytes
-    X_TYPE,  # code of the type, see gather.py
+    CONVERT,  # address of the kernel that reads their type
     X_INDPTR,  # address of where each row of CSR data begins, int64; 0: dense data
     X_INDICES,  # address of the entries' features, int32
     AFFINE,  # address of scale and shift, real (2,)
@@ -130,4 +134,4 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     RESULT,  # address of the outputs, real (rows, N_OUTPUT)
     BLOCK,  # rows that a thread takes through the network at once
     FRAME_SIZE,
-) = range(62)
+) = range(66)

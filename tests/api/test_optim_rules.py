@@ -158,7 +158,7 @@ def test_padding_stays_zero(name, options, dtype):
 
 
 @pytest.mark.parametrize(("name", "options"), WITH_SGD, ids=str)
-def test_a_schedule_of_ones_and_one_of_numbers_are_a_constant_and_a_changing_rate(name, options):
+def test_a_rate_scheduled_ahead_is_a_rate_changed_between_steps(name, options):
     """Rows of hyperparameters made ahead for many steps are those made step by step."""
     optimizer = make(name, mlp([3, 2]).parameters(), **options)
     factors = np.array([1.0, 0.5, 0.25])

@@ -1,0 +1,91 @@
+"""Data sets as users pass them, checked and described to the kernels."""
+
+from typing import Any, NamedTuple
+
+from fastfcn.frame import Source, is_sparse, source
+from fastfcn.intake import as_array, columns_of
+from fastfcn.losses import Loss, Targets
+from fastfcn.plan import Plan
+from fastfcn.validation import as_csr, as_matrix, as_real, as_weights, check_finite
+from fastfcn_kernels.table import LINEAR
+
+
+class Data(NamedTuple):
+    """A checked data set."""
+
+    source: Source
+    targets: Targets
+    accuracy: bool
+
+
+def checked_source(
+    plan: Plan, x: Any, scale: float, shift: float, finite: bool, name: str
+) -> Source:
+    """Describe the input of a network; ``finite`` says whether to refuse NaN and infinity."""
+    scale, shift = as_real(scale, "scale"), as_real(shift, "shift")
+    features = plan.stages[0].in_features
+    if not is_sparse(x):
+        array = as_matrix(x, name, features, plan.flattens)
+        if finite:
+            check_finite(array, name, plan.dtype, columns_of(x))
+        return source(array, plan.dtype, scale, shift)
+    if plan.stages[0].kind != LINEAR:
+        raise ValueError(f"the first layer must be Linear for sparse {name}; pass {name}.toarray()")
+    if shift != 0.0:
+        raise ValueError(f"shift must be 0 for sparse {name}, got {shift}: it would fill the zeros")
+    rows = as_csr(x, name, features)
+    if finite:
+        check_finite(rows.data, f"{name}.data", plan.dtype)
+    return source(rows, plan.dtype, scale, shift)
+
+
+class Intake(NamedTuple):
+    """How samples reach a network and its loss, and what they are checked for.
+
+    Attributes
+    ----------
+    plan : Plan
+        The network.
+    loss : Loss
+        Takes the targets.
+    scale, shift : float
+        The network sees x·scale + shift.
+    finite : bool
+        Whether to refuse NaN and infinity in x.
+    prefix : str
+        What messages put before the names x, y and sample_weight.
+    """
+
+    plan: Plan
+    loss: Loss
+    scale: float
+    shift: float
+    finite: bool
+    prefix: str = ""
+
+    def batch(self, x: Any, y: Any, sample_weight: Any = None) -> Data:
+        """Describe input, targets and weights of some samples."""
+        plan, prefix = self.plan, self.prefix
+        described = checked_source(plan, x, self.scale, self.shift, self.finite, f"{prefix}x")
+        n = described.rows
+        target = as_array(y, f"{prefix}y")
+        if target.ndim == 0 or len(target) != n:
+            raise ValueError(
+                f"{prefix}x and {prefix}y must have one length, got {n} and "
+                f"{len(target) if target.ndim else 'a scalar'}"
+            )
+        targets = self.loss.targets(target, n, plan.stages[-1].out_features, plan.dtype)
+        if sample_weight is not None:
+            name = f"{prefix}sample_weight"
+            weights = as_weights(as_array(sample_weight, name), n, name)
+            targets = targets._replace(weights=weights)
+        return Data(described, targets, bool(targets.labels.size))
+
+    def whole(self, x: Any, y: Any, sample_weight: Any = None) -> Data:
+        """Describe all the samples there are: one at least must count."""
+        data = self.batch(x, y, sample_weight)
+        if data.targets.weights.size and not data.targets.weights.any():
+            raise ValueError(
+                f"{self.prefix}sample_weight must be above 0 for at least one row, got zeros only"
+            )
+        return data
