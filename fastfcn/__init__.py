@@ -16,7 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastfcn import callbacks, datasets, losses, nn, optim, plots
+    from fastfcn import callbacks, datasets, losses, nn, optim, plots, schedules
     from fastfcn.estimators import FCNClassifier, FCNRegressor
     from fastfcn.history import History
     from fastfcn.lr_finder import lr_find
@@ -43,7 +43,17 @@ _HOMES = {
     "save_weights": "weights",
     "warmup": "precompile",
 }
-_MODULES = ("callbacks", "datasets", "losses", "metrics", "nn", "optim", "plots", "training")
+_MODULES = (
+    "callbacks",
+    "datasets",
+    "losses",
+    "metrics",
+    "nn",
+    "optim",
+    "plots",
+    "schedules",
+    "training",
+)
 
 __all__ = [
     "FCNClassifier",
@@ -66,6 +76,7 @@ __all__ = [
     "predict",
     "predict_proba",
     "save_weights",
+    "schedules",
     "warmup",
 ]
 

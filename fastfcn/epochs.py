@@ -67,8 +67,10 @@ class Trainer:
         skip_zeros: bool,
         clip_norm: float | None = None,
         seed: int = 0,
+        factors: Callable[[int, int], Array] | None = None,
     ) -> None:
         self._plan, self._loss, self._optimizer = plan, loss, optimizer
+        self._factors = factors or (lambda first, count: np.ones(count))
         self._batch, self._n_threads = batch_size, n_threads
         self._work = 4.0 * batch_size * flops_per_row(plan.stages)
         with threads(n_threads, self._work) as count:
@@ -143,19 +145,15 @@ class Trainer:
             space.frame.point(t.ORDER, order)
             space.frame[t.FIRST_STEP] = step
             # A row for each step; of an empty stretch as well, for the compiler.
-            hyper = optimizer.hyperparameters(
-                self._factors(optimizer.steps, max(steps, 1)), self._samples(order, first, stop)
-            )
+            factors = self._factors(optimizer.steps, max(steps, 1))
+            hyper = optimizer.hyperparameters(factors, self._samples(order, first, stop))
             space.frame.point(t.HYPER, hyper)
             optimizer.steps += steps
+            optimizer.last_lr = optimizer.lr * float(factors[-1])
             self._plan.buffer.changed()  # first: Ctrl-C may come before anything that follows
             space.run(drivers.prepare, 0, 0, count)
             space.frame.train(space.address, first, stop, self._batch, count)
         self._plan.buffer.changed()
-
-    def _factors(self, first: int, steps: int) -> Array:
-        """Return the schedule's factors of the learning rate, one for each of some steps."""
-        return np.ones(steps)
 
     def _samples(self, order: Array, first: int, stop: int) -> Array:
         """Return the samples of each batch, or the sum of their weights."""

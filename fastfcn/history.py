@@ -22,7 +22,7 @@ class History:
         On the validation data after the epoch; None without.
         All four are weighted by ``sample_weight``, where that was given.
     lr : list of float
-        The optimiser's learning rate in the epoch; at its end, where it changed within.
+        The learning rate of the epoch's last step: the optimiser's, times the schedule's factor.
     seconds : list of float
         Training alone: neither compilation nor validation nor callbacks. A loader's time counts.
     samples_per_second : list of float

@@ -53,7 +53,7 @@ def run_fit(
             if run.stop_reason is not None:
                 break
             seconds = feed.run(run.epoch, after, each_batch)
-            lr = float(run.optimizer.lr)
+            lr = float(run.optimizer.last_lr)
             hooks.call("on_epoch_trained", run)
             validation = validate() if validate else None
             trained = feed.total().evaluation(mean)

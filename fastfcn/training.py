@@ -19,6 +19,7 @@ from fastfcn.metrics import share
 from fastfcn.nn.containers import Module, Sequential
 from fastfcn.optim import Optimizer
 from fastfcn.plan import Plan
+from fastfcn.schedules import Schedule, factors_of
 from fastfcn.streams import Stream, StreamEpochs, evaluate_stream, gives_batches, stored_arrays
 from fastfcn.threads import check_threads
 from fastfcn.validation import as_int, as_order, as_real, check_finite
@@ -45,6 +46,7 @@ def fit(
     n_threads: int | None = None,
     skip_zeros: bool = True,
     clip_norm: float | None = None,
+    schedule: Schedule | None = None,
     progress: bool = False,
     callbacks: Iterable[Any] = (),
 ) -> History:
@@ -97,6 +99,9 @@ def fit(
         to the bit; False is for measuring what it brings.
     clip_norm : float, optional
         The gradients of a step are scaled down together where their 2-norm is above this.
+    schedule : Schedule, optional
+        What the optimiser's ``lr`` is multiplied by from step to step, see
+        :mod:`fastfcn.schedules`.
     progress : bool, default False
         A progress bar on standard error; one line an epoch where that is no terminal. Short for
         :class:`fastfcn.callbacks.ProgressBar` among the callbacks.
@@ -147,8 +152,9 @@ def fit(
 
     def make(data: Data, rows: int) -> Trainer:
         return Trainer(
-            net, plan, data, loss, optimizer, rows, n_threads, skip_zeros, clip_norm, history.seed
-        )
+            net, plan, data, loss, optimizer, rows, n_threads, skip_zeros, clip_norm, history.seed,
+            factors,
+        )  # fmt: skip
 
     def order(epoch: int, n: int) -> Array:
         if callable(shuffle):
@@ -171,6 +177,7 @@ def fit(
             )
         feed = ArrayEpochs(make, data, batch_size, lambda epoch: order(epoch, n))
         _check_chain(net, data.source)
+    factors = factors_of(schedule, optimizer.steps, feed.batches, epochs)
     validate = None
     if validation_data is not None:
         validate = _validation(validation_data, intake, n_threads, epochs)

@@ -322,7 +322,7 @@ class BaseFCN(BaseEstimator):
                 check_finite=False,
                 n_threads=self.n_threads,
                 clip_norm=self.clip_norm,
-                **({} if isinstance(self.learning_rate, str) else {"schedule": self.learning_rate}),
+                schedule=None if isinstance(self.learning_rate, str) else self.learning_rate,
                 callbacks=[convergence, *(self.callbacks or ())],
             )
             if not incremental and self.history_.stop_reason is None:

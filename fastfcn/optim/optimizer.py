@@ -41,6 +41,8 @@ class Optimizer:
         All slots, flat.
     steps : int
         Steps done.
+    last_lr : float
+        Learning rate of the last step, which a schedule may have made another than ``lr``.
     """
 
     options: ClassVar[tuple[str, ...]]
@@ -56,6 +58,7 @@ class Optimizer:
     ) -> None:
         self.parameters = _checked(parameters)
         self.lr = lr
+        self.last_lr = self.lr
         self.weight_decay = as_not_negative(weight_decay, "weight_decay")
         self.decay_bias, self.decay_by_batch = bool(decay_bias), bool(decay_by_batch)
         self.steps = 0
@@ -157,6 +160,7 @@ class Optimizer:
         """
         hyper = self.hyperparameters(samples=samples)
         self.steps += 1
+        self.last_lr = self.lr
         for buffer, theta, state, size, others in self._runs():
             frame = Frame(self.dtype)
             frame.point(t.PARAMS, buffer.values[theta:])

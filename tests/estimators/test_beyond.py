@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.utils.class_weight import compute_sample_weight
 
 from estimators.data import counts, digits, iris, line, several_labels
-from fastfcn import FCNClassifier, FCNRegressor, losses, nn, optim
+from fastfcn import FCNClassifier, FCNRegressor, losses, nn, optim, schedules
 from fastfcn.callbacks import EarlyStopping
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -282,3 +282,13 @@ def test_sparse_data_are_never_made_dense_as_a_whole() -> None:
     y = rng.integers(0, 2, 6000)
     estimator = FCNClassifier((2,), solver="sgd", max_iter=1, n_threads=1).fit(x, y)
     assert estimator.predict(x).shape == (6000,)
+
+
+def test_a_schedule_takes_the_learning_rates_place_and_goes_on_over_warm_starts() -> None:
+    x, y = iris()
+    halving = schedules.Exponential(0.5)
+    options = {"solver": "sgd", "momentum": 0.0, "random_state": 0, "shuffle": False}
+    whole = FCNClassifier(learning_rate=halving, max_iter=4, **options).fit(x, y)
+    parts = FCNClassifier(learning_rate=halving, max_iter=2, warm_start=True, **options)
+    assert_array_equal(parts.fit(x, y).fit(x, y).coefs_[0], whole.coefs_[0])
+    assert_allclose(whole.history_.lr, [0.001, 0.0005, 0.00025, 0.000125])
