@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state, shuffle
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -516,6 +516,7 @@ class _Orders:
         self._order: Array | None = None
 
     def __call__(self, epoch: int, n: int) -> Array:
-        last = np.arange(n) if self._order is None else self._order
-        self._order = shuffle(last, random_state=self._random_state)
+        drawn = np.arange(n)
+        self._random_state.shuffle(drawn)
+        self._order = drawn if self._order is None else self._order[drawn]
         return self._order
