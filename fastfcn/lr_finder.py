@@ -119,22 +119,17 @@ def lr_find(
     if divergence <= 1.0:
         raise ValueError(f"divergence must be above 1, got {divergence}")
     sweep = _Sweep(np.geomspace(lowest, highest, steps), smoothing, divergence)
-    weights, state = net.state_dict(), copy.deepcopy(optimizer.state_dict())
-    try:
-        with warnings.catch_warnings():  # divergence is what the sweep is for
-            warnings.filterwarnings("ignore", "the loss is", RuntimeWarning)
-            fit(
-                net, x, y, loss=loss, optimizer=optimizer, batch_size=batch_size, epochs=steps,
-                seed=seed, callbacks=[sweep], **options,
-            )  # fmt: skip
-    finally:
-        net.load_state_dict(weights)
-        optimizer.load_state_dict(state)
+    with warnings.catch_warnings():  # divergence is what the sweep is for
+        warnings.filterwarnings("ignore", "the loss is", RuntimeWarning)
+        fit(
+            net, x, y, loss=loss, optimizer=optimizer, batch_size=batch_size, epochs=steps,
+            seed=seed, callbacks=[sweep], **options,
+        )  # fmt: skip
     return sweep.result()
 
 
 class _Sweep:
-    """Callback that gives each step the next learning rate."""
+    """Callback that gives each step the next learning rate, and puts everything back at the end."""
 
     def __init__(self, rates: Array, smoothing: float, divergence: float) -> None:
         self._rates, self._smoothing, self._divergence = rates, smoothing, divergence
@@ -143,7 +138,13 @@ class _Sweep:
         self._diverged = False
 
     def on_fit_begin(self, run: TrainingRun) -> None:
+        self._weights = run.net.state_dict()
+        self._state = copy.deepcopy(run.optimizer.state_dict())
         run.optimizer.lr = float(self._rates[0])
+
+    def on_fit_end(self, run: TrainingRun) -> None:
+        run.net.load_state_dict(self._weights)
+        run.optimizer.load_state_dict(self._state)
 
     def on_batch_end(self, run: TrainingRun) -> None:
         past, done = self._smoothing, len(self._losses) + 1

@@ -181,7 +181,7 @@ def fit(
     validate = None
     if validation_data is not None:
         validate = _validation(validation_data, intake, n_threads, epochs)
-    hooks = Hooks((ProgressBar(), *callbacks) if progress else callbacks)
+    hooks = Hooks(callbacks, first=[ProgressBar()] if progress else [])
     run_fit(TrainingRun(net, optimizer, loss, history, epochs), hooks, feed, validate)
     return history
 

@@ -1,6 +1,6 @@
 """Draw the figures of the user guide: ``FASTFCN_DATA=... python docs/images/make.py``.
 
-Trains two networks on MNIST for some seconds and writes the PNG files beside this one, 800 pixels
+Trains networks on MNIST for some seconds and writes the PNG files beside this one, 800 pixels
 wide and with few colours: each must stay below 60 kB.
 """
 
@@ -26,9 +26,7 @@ def main() -> None:
     x, y, x_test, y_test = datasets.mnist()
     runs, nets = {}, {}
     for hidden in (32, 256):
-        net = nn.Sequential(nn.Linear(784, hidden), nn.ReLU(), nn.Linear(hidden, 10))
-        net.reset_parameters(np.random.default_rng(0))
-        nets[hidden] = net
+        net = nets[hidden] = network(hidden)
         runs[f"784-{hidden}-10"] = ff.fit(
             net,
             x,
@@ -49,7 +47,26 @@ def main() -> None:
         plots.misclassified(x_test, y_test, probabilities, probabilities, max_images=18),
     )
     write("weights", plots.first_layer_weights(nets[256], max_images=32))
+    net = network(256)
+    found = ff.lr_find(
+        net,
+        x,
+        y,
+        loss=losses.CrossEntropyLoss(),
+        optimizer=optim.SGD(net.parameters(), momentum=0.9),
+        batch_size=128,
+        scale=1 / 255,
+        seed=0,
+    )
+    write("lr_finder", plots.lr_finder(found))
     write("activations", plots.activations())
+
+
+def network(hidden: int) -> nn.Sequential:
+    """Make 784-hidden-10, always the same."""
+    net = nn.Sequential(nn.Linear(784, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+    net.reset_parameters(np.random.default_rng(0))
+    return net
 
 
 def write(name: str, figure: "Figure") -> None:

@@ -19,8 +19,8 @@ class EMA:
       weights of :class:`EarlyStopping` and the files of :class:`ModelCheckpoint`, are of m;
     - after the fit, however it ends.
 
-    Put it before the other callbacks of the list. Running statistics of ``BatchNorm1d`` stay the
-    network's own.
+    Put it before the other callbacks of the list. Running statistics of ``BatchNorm1d`` are
+    averaged alike.
 
     Parameters
     ----------

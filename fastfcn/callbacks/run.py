@@ -85,6 +85,8 @@ class Hooks:
     ----------
     callbacks : iterable
         Objects with at least one of `HOOKS`.
+    first : iterable, optional
+        Others, which come before.
 
     Raises
     ------
@@ -92,7 +94,7 @@ class Hooks:
         For anything else.
     """
 
-    def __init__(self, callbacks: Iterable[Any]) -> None:
+    def __init__(self, callbacks: Iterable[Any], first: Iterable[Any] = ()) -> None:
         if not isinstance(callbacks, Iterable):
             raise TypeError(
                 f"callbacks must be a list of objects, got {callbacks!r}; pass [callback]"
@@ -109,6 +111,7 @@ class Hooks:
                     f"callbacks[{i}] must have at least one of the methods {', '.join(HOOKS)}, "
                     f"got {callback!r}"
                 )
+        self._callbacks = [*first, *self._callbacks]
 
     def has(self, hook: str) -> bool:
         """Tell whether any callback has this hook."""

@@ -21,6 +21,7 @@ from fastfcn.nn.layer import Layer
 from fastfcn.nn.linear import Linear
 from fastfcn.nn.normalisation import BatchNorm1d, LayerNorm
 from fastfcn.nn.parameter import Parameter
+from fastfcn.nn.summary import Summary
 
 __all__ = [
     "ELU",
@@ -42,6 +43,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Summary",
     "Tanh",
     "init",
 ]

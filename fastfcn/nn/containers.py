@@ -13,8 +13,9 @@ from fastfcn.nn.flatten import Flatten
 from fastfcn.nn.layer import Layer
 from fastfcn.nn.linear import Linear
 from fastfcn.nn.parameter import Parameter, pack
+from fastfcn.nn.summary import Summary, summarise
 from fastfcn.plan import Plan
-from fastfcn.validation import as_matrix
+from fastfcn.validation import as_int, as_matrix
 from fastfcn.workspace import Stage
 from fastfcn_kernels.activations import IDENTITY
 from fastfcn_kernels.table import LINEAR
@@ -148,6 +149,36 @@ class Module(Layer):
             plan = self._plan = Plan(stages, buffer, self.linears[0].dtype, flattens)
         self._planned = self._described()
         return plan
+
+    def summary(self, batch_size: int = 32, optimizer: Any = None) -> Summary:
+        """Return shapes, parameters, operations and memory, which ``print`` shows as a table.
+
+        Parameters
+        ----------
+        batch_size : int, default 32
+            Rows of a batch, for output shapes and memory.
+        optimizer : optimiser, optional
+            Tells which parameters are trained, and how much memory its state takes.
+
+        Raises
+        ------
+        ValueError
+            For a network without a Linear layer.
+
+        Examples
+        --------
+        >>> from fastfcn.nn import Linear, ReLU
+        >>> print(Sequential(Linear(784, 256), ReLU(), Linear(256, 10)).summary())
+        Sequential
+           layer             output shape  parameters  FLOP a sample
+        0  Linear(784, 256)  (32, 256)        200,960        401,408
+        1  ReLU()            (32, 256)              0              0
+        2  Linear(256, 10)   (32, 10)           2,570          5,120
+        parameters     203,530, all trainable
+        FLOP a sample  406,528 forward, 818,176 to train on it
+        memory         parameters 820 kB, gradients 820 kB, activations ...
+        """
+        return summarise(self, as_int(batch_size, "batch_size", 1), optimizer)
 
     def _described(self) -> tuple[Any, ...]:
         """Return what tells two states of the network's layers apart, quickly."""

@@ -31,6 +31,11 @@ class Layer:
     """Whether :attr:`numbers` may change."""
 
     @property
+    def flops(self) -> int:
+        """Floating-point operations of a row's forward pass, matrix products only."""
+        return 0
+
+    @property
     def numbers(self) -> tuple[float, float]:
         """Numbers of the layer that its kernels take, beside its parameters."""
         return 0.0, 0.0

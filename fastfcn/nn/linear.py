@@ -124,6 +124,10 @@ class Linear(Layer):
         """Gradient of the bias, a view, or None."""
         return None if self._bias is None else self._bias.grad
 
+    @property
+    def flops(self) -> int:
+        return 2 * self.in_features * self.out_features
+
     def named_parameters(self) -> dict[str, Parameter]:
         named = {"weight": self._weight}
         if self._bias is not None:

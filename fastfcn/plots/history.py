@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from fastfcn.buffers import Array
 from fastfcn.plots import style
 
 if TYPE_CHECKING:
-    from fastfcn.plots.style import Axes, Figure
+    from fastfcn.plots.style import Axes, Figure, Line2D
 
 Columns = Mapping[str, Sequence[Any]]
 
@@ -39,14 +42,15 @@ def curves(history: Any, title: str | None = None, *, log: bool = False) -> "Fig
     Parameters
     ----------
     history : History, mapping, path, or several of them
-        A run: what :func:`fastfcn.fit` returned, its columns (``history.as_dict()``), a run folder,
-        or a CSV file of such columns. Several runs to compare: a mapping from their names to them,
-        or a list, whose run folders are named by themselves. Entries that are None are left out,
-        and so are panels without any entry, or with a learning rate that never changes.
+        A run: what :func:`fastfcn.fit` returned, its columns (``history.as_dict()``), a fitted
+        estimator, a run folder, or a CSV file of such columns. Several runs to compare: a mapping
+        from their names to them, or a list, whose run folders are named by themselves. Entries
+        that are None are left out, and so are panels without any entry, or with a learning rate
+        that never changes.
     title : str, optional
         Above all panels.
     log : bool, default False
-        Whether the loss has a logarithmic axis.
+        Whether the loss has a logarithmic axis, where any of it is above 0.
 
     Returns
     -------
@@ -88,7 +92,7 @@ def curves(history: Any, title: str | None = None, *, log: bool = False) -> "Fig
     for one, panel in zip(axes, panels, strict=True):
         _draw(one, panel, runs)
         style.whole_numbers(one, 10 if len(panels) < 3 else 6)
-        if log and panel.title == "Loss":
+        if log and panel.title == "Loss" and any((_values(line) > 0).any() for line in one.lines):
             style.plain_logarithms(one)
     style.legend_below(figure, *_legend(runs))
     return figure
@@ -104,12 +108,20 @@ def _draw(axes: "Axes", panel: _Panel, runs: Mapping[str, Columns]) -> None:
                 x, y = zip(*points, strict=True)
                 look = _look(number, label, len(runs)) | _markers(number, len(run["epoch"]))
                 axes.plot(x, y, label=label if len(runs) == 1 else f"{name}, {label}", **look)
+    if not any(len(_values(line)) for line in axes.lines):
+        style.note(axes, "no finite value: training diverged")
     # One epoch alone would be given fractions of an epoch around it.
     axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     if panel.title == "Accuracy":
         style.percentages(axes)
     else:
         axes.ticklabel_format(axis="y", useOffset=False)
+
+
+def _values(line: "Line2D") -> Array:
+    """Return what is seen of a line."""
+    values = np.asarray(line.get_ydata(), np.float64)
+    return values[np.isfinite(values)]
 
 
 def _look(number: int, label: str, runs: int) -> dict[str, Any]:
@@ -192,7 +204,8 @@ def _columns(run: Any) -> Columns:
 
         columns: Any = read_history(run)
     else:
-        columns = run.as_dict() if hasattr(run, "as_dict") else run
+        history = getattr(run, "history_", run)
+        columns = history.as_dict() if hasattr(history, "as_dict") else history
     if not isinstance(columns, Mapping) or "epoch" not in columns:
         raise TypeError(
             "history must be what fit returned, its columns with one named epoch, a run folder, "

@@ -11,7 +11,6 @@ from fastfcn.plots import style
 from fastfcn.plots.classes import classified
 
 if TYPE_CHECKING:
-    from fastfcn import nn
     from fastfcn.plots.style import Axes, Figure
 
 _GAP, _LINE, _CHARACTER, _HEAD, _MOST = 0.08, 0.16, 0.064, 0.4, 1.1
@@ -100,7 +99,7 @@ def misclassified(
     if not len(shown):
         figure, [axes] = style.figure(1.5, title)
         axes.set_axis_off()
-        axes.text(0.5, 0.5, "every prediction is right", ha="center", fontsize=style.PANEL)
+        style.note(axes, "every prediction is right")
         return figure
     captions = []
     for i in shown:
@@ -117,7 +116,7 @@ def misclassified(
 
 
 def first_layer_weights(
-    net: "nn.Module | nn.Linear | Array",
+    net: Any,
     *,
     image_shape: Sequence[int] | None = None,
     max_images: int = 60,
@@ -130,7 +129,7 @@ def first_layer_weights(
 
     Parameters
     ----------
-    net : Module, Linear or ndarray (in_features, units)
+    net : Module, Linear, fitted estimator or ndarray (in_features, units)
         The network whose first linear layer is shown, that layer, or its weights.
     image_shape : (height, width), optional
         Of the input; square by default.
@@ -171,7 +170,7 @@ def first_layer_weights(
         raise ValueError(f"image_shape must be (height, width), got {tuple(image_shape)}")
     tiles = _tiles(weights.T, shown, image_shape)
     sizes = np.abs(tiles)
-    top = float(np.quantile(sizes, 0.995)) or 1.0
+    top = float(np.quantile(sizes, 0.995)) or float(sizes.max()) or 1.0
     columns = min(10, max(4, math.ceil(math.sqrt(1.6 * len(shown)))))
     width = style.WIDTH - _BAR
     figure, axes = _grid(tiles, columns, width, title, cmap="RdBu_r", vmin=-top, vmax=top)
@@ -267,6 +266,7 @@ def _of_predictions(probabilities: Any, total: int) -> Array:
 
 
 def _first_weights(net: Any) -> Any:
+    net = getattr(net, "network_", net)
     for layer in getattr(net, "linears", None) or [net]:
         weights = getattr(layer, "weight", layer)
         if isinstance(weights, np.ndarray) and weights.ndim == 2:

@@ -50,7 +50,7 @@ def lr_finder(result: Any, title: str | None = None) -> "Figure":
         raise ValueError(f"lr must be above 0, got {rates.min()}")
     figure, [axes] = style.figure(4.0, title or "Learning-rate finder")
     style.dress(axes, None, "learning rate (logarithmic)", "loss")
-    axes.plot(rates, losses, color=style.BLUE, label="loss of a step's batch")
+    axes.plot(rates, losses, color=style.BLUE, label="loss of the steps' batches")
     suggestion = _get(result, "suggestion")
     if suggestion is not None and np.isfinite(suggestion):
         label = f"suggestion: {float(suggestion):.3g}"

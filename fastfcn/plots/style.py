@@ -8,7 +8,7 @@ from fastfcn.buffers import Array
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes
     from matplotlib.figure import Figure as Figure
-    from matplotlib.lines import Line2D
+    from matplotlib.lines import Line2D as Line2D
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, which colour-blind readers tell apart, without the faint yellow."""
@@ -48,6 +48,12 @@ def dress(
     axes.grid(color="#DDDDDD", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def note(axes: "Axes", text: str) -> None:
+    """Write in the middle of a panel why there is nothing to see in it."""
+    axes.set_yticks([])
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", fontsize=PANEL)
 
 
 def line(**properties: Any) -> "Line2D":

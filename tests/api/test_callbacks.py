@@ -281,6 +281,7 @@ def test_terminate_on_nan_stops_within_the_epoch():
 def test_what_is_no_callback_is_refused(callbacks, match):
     x, y = data()
     net = mlp(SIZES)
-    with pytest.raises(TypeError, match=match):
-        fitted(x, y, net=net, callbacks=callbacks)
+    for progress in (False, True):
+        with pytest.raises(TypeError, match=match):
+            fitted(x, y, net=net, callbacks=callbacks, progress=progress)
     assert same_state(net.state_dict(), mlp(SIZES).state_dict())

@@ -218,6 +218,15 @@ def test_batches_may_grow_shrink_and_turn_sparse():
         assert same_state(fitted(given, None, epochs=1)[0].state_dict(), net.state_dict())
 
 
+def test_batches_may_be_of_different_types():
+    x = np.random.default_rng(0).integers(0, 256, (N, 17), np.uint8)
+    _, y = data()
+    kinds = ["u1", "f4", "f8", "i2", "u1"]
+    mixed = [(a.astype(kind), b) for (a, b), kind in zip(batches(x, y), kinds, strict=True)]
+    options = {"scale": 1 / 255, "shuffle": False}
+    assert_same(fitted(mixed, None, **options), fitted(x, y, **options))
+
+
 def test_a_generator_is_enough_for_one_epoch_and_refused_for_two():
     x, y = data()
     expected = fitted(x, y, shuffle=False, epochs=1)

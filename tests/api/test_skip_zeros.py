@@ -10,6 +10,9 @@ import reference
 from api.checks import DTYPES, linears, mlp, same_bits, same_state, two_threads
 from fastfcn import losses, nn, optim
 
+# Runs that diverge, on purpose, say so.
+pytestmark = pytest.mark.filterwarnings("ignore:the loss is:RuntimeWarning")
+
 N = 300
 THREADS = [1, pytest.param(2, marks=two_threads)]
 

@@ -11,7 +11,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (ROOT / "fastfcn", ROOT / "src_kernels" / "fastfcn_kernels")
 
-LAZY = ("sklearn", "torch", "torchvision", "matplotlib", "pooch", "scipy", "tqdm", "safetensors")
+LAZY = (
+    "sklearn",
+    "torch",
+    "torchvision",
+    "matplotlib",
+    "pooch",
+    "scipy",
+    "tqdm",
+    "safetensors",
+    "tensorboardX",
+    "pandas",
+    "polars",
+)
 
 
 def modules() -> list[Path]:
@@ -85,7 +97,7 @@ print(loaded, kernels.compiled_signatures() if kernels else 0)
     assert run(code) == "[] 0"
 
 
-@pytest.mark.parametrize("name", ["nn", "losses", "optim", "datasets", "plots"])
+@pytest.mark.parametrize("name", ["nn", "losses", "optim", "callbacks", "datasets", "plots"])
 def test_importing_a_submodule_loads_no_heavy_package_and_compiles_nothing(name: str) -> None:
     # Numba imports scipy where it is installed: what it loads by itself is not ours.
     code = f"""
@@ -109,7 +121,9 @@ def test_every_public_name_of_fastfcn_resolves() -> None:
     assert run(code) == "all"
 
 
-@pytest.mark.parametrize("package", ["matplotlib", "torchvision", "torch", "pooch", "safetensors"])
+@pytest.mark.parametrize(
+    "package", ["matplotlib", "torchvision", "torch", "pooch", "safetensors", "tensorboardX"]
+)
 def test_at_most_one_module_imports(package: str) -> None:
     assert len(importers(package)) <= 1, importers(package)
 

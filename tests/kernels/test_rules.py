@@ -49,6 +49,7 @@ def padding_of(net, flat):
     return flat[mark]
 
 
+@pytest.mark.filterwarnings("ignore:the loss is:RuntimeWarning")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_padding_stays_zero_through_nan_and_infinity(dtype):
     net, x, y = problem(dtype)

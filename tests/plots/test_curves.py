@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,12 @@ def test_what_fit_returns_is_drawn() -> None:
     assert legend(figure) == ["training (while learning)"]
 
 
+def test_a_fitted_estimator_is_drawn_by_its_history() -> None:
+    history = ff.History(epoch=[1, 2], loss=[0.5, 0.4])
+    figure = plots.curves(SimpleNamespace(history_=history))
+    assert shown(figure.axes[0]) == {"training (while learning)": [0.5, 0.4]}
+
+
 def test_panels_without_numbers_are_left_out() -> None:
     none = [None, None]
     assert titles(plots.curves(columns(2, accuracy=none, val_accuracy=none))) == ["Loss"]
@@ -120,6 +127,15 @@ def test_a_learning_rate_that_changes_has_a_panel() -> None:
 def test_accuracies_are_written_as_percentages() -> None:
     axes = plots.curves(columns(3)).axes[1]
     assert axes.yaxis.get_major_formatter()(0.985) == "98.5%"
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_run_that_diverged_at_once_is_said_to_have(log: bool, tmp_path: Path) -> None:
+    history = columns(2, loss=[math.nan, math.inf], val_loss=[math.nan, math.nan])
+    loss, accuracy = plots.curves(history, log=log).axes
+    assert [text.get_text() for text in loss.texts] == ["no finite value: training diverged"]
+    assert not accuracy.texts
+    loss.figure.savefig(tmp_path / "curves.png")
 
 
 def test_log_is_for_the_loss_alone() -> None:

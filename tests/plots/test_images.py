@@ -1,5 +1,6 @@
 """Images: which samples and weights are drawn, as what, and under which words."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,12 @@ class TestFirstLayerWeights:
         layer = nn.Linear(16, 5)
         figures = [
             plots.first_layer_weights(given)
-            for given in (layer, layer.weight, nn.Sequential(layer, nn.ReLU()))
+            for given in (
+                layer,
+                layer.weight,
+                nn.Sequential(layer, nn.ReLU()),
+                SimpleNamespace(network_=nn.Sequential(nn.ReLU(), layer)),
+            )
         ]
         for figure in figures:
             np.testing.assert_array_equal(drawn(figure.axes[0]), drawn(figures[0].axes[0]))
