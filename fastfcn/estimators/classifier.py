@@ -142,8 +142,8 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
     >>> from sklearn.model_selection import train_test_split
     >>> X, y = load_digits(return_X_y=True)
     >>> X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
-    >>> classifier = FCNClassifier((64,), max_iter=300, random_state=0).fit(X_train, y_train)
-    >>> classifier.score(X_test, y_test) > 0.95
+    >>> classifier = FCNClassifier((64,), tol=1e-3, learning_rate_init=0.01, random_state=0)
+    >>> classifier.fit(X_train, y_train).score(X_test, y_test) > 0.95
     True
     """
 
