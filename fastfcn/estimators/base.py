@@ -24,7 +24,7 @@ from fastfcn.losses import Loss
 from fastfcn.nn.containers import Sequential
 from fastfcn.optim import Optimizer
 from fastfcn.threads import check_threads
-from fastfcn.training import fit, predict
+from fastfcn.training import evaluate, fit, predict
 
 _positive = Interval(Real, 0, None, closed="neither")
 _not_negative = Interval(Real, 0, None, closed="left")
@@ -136,8 +136,11 @@ class BaseFCN(BaseEstimator):
 
     # What a subclass says of its targets ------------------------------------------------------
 
-    out_activation_: str
     optimizer_: Optimizer
+
+    def _out_activation(self) -> str:
+        """Name what turns outputs into predictions."""
+        raise NotImplementedError
 
     def _encode(self, y: Any, incremental: bool) -> Array:
         """Check targets and return them as the loss takes them; learn the classes."""
@@ -155,8 +158,8 @@ class BaseFCN(BaseEstimator):
         """Return the loss to train with."""
         raise NotImplementedError
 
-    def _reported(self, target: Array) -> Callable[[float], float]:
-        """Return what turns a training loss into what ``loss_curve_`` holds."""
+    def _reported(self, target: Array, weights: Any) -> Callable[[float], float]:
+        """Return what turns a loss over weighted rows into what ``loss_curve_`` holds."""
         return float
 
     def _strata(self, target: Array, n_validation: int) -> Array | None:
@@ -178,11 +181,14 @@ class BaseFCN(BaseEstimator):
         incremental: bool,
     ) -> None:
         sizes = hidden_sizes(self.hidden_layer_sizes)
+        if self.solver == "lbfgs":
+            self._check_full_batch()
         first = not hasattr(self, "network_") or not (self.warm_start or incremental)
         X, y = self._checked(X, y, reset=first)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         target = self._encode(y, incremental)
+        self.out_activation_ = self._out_activation()
         weights = self._row_weights(y, sample_weight, incremental)
         if weights is not None and not weights.any():
             raise ValueError("the rows' weights must be above 0 for at least one, got zeros only")
@@ -213,7 +219,7 @@ class BaseFCN(BaseEstimator):
         return validate_data(
             self,
             X,
-            accept_sparse=["csr", "csc"],
+            accept_sparse="csr",
             dtype=(np.float64, np.float32),
             reset=False,
         )
@@ -297,12 +303,7 @@ class BaseFCN(BaseEstimator):
         self._make_optimizer(incremental)
         self._prepare_records(validation, incremental)
         convergence = Convergence(
-            self,
-            n,
-            self._reported(target),
-            self._decay(n, batch, weights),
-            validation,
-            self._validation_score,
+            self, n, self._decay(n, batch, weights), self._reported(target, weights), validation
         )
         epochs = 1 if incremental else self.max_iter
         try:
@@ -337,14 +338,19 @@ class BaseFCN(BaseEstimator):
         self.stopped_ = convergence.stopped
         if self.early_stopping and (self.stopped_ or not incremental):
             self.network_.load_state_dict(self._best_state)
+            del self._best_state
         self.network_.eval()
 
-    def _record(self, score: float, loss: float) -> None:
-        """Write down how the rows that are not trained on did."""
+    def _record(self, validation: Validation, loss: float) -> None:
+        """Write down how the rows did that are not trained on."""
         assert self.validation_scores_ is not None
         assert self.validation_loss_curve_ is not None
+        output = predict(self.network_, validation.x, n_threads=self.n_threads, check_finite=False)
+        finite = bool(np.isfinite(output).all())
+        score = self._score_encoded(output, validation) if finite else float("nan")
+        reported = self._reported(validation.target, validation.sample_weight)
         self.validation_scores_.append(score)
-        self.validation_loss_curve_.append(loss)
+        self.validation_loss_curve_.append(reported(loss))
         if self.verbose:
             print(f"Validation score: {score:f}")
 
@@ -395,9 +401,8 @@ class BaseFCN(BaseEstimator):
             self.best_loss_ = np.inf
         self._was_incremental = incremental
 
-    def _fit_lbfgs(
-        self, X: Any, target: Array, weights: Any, validation: Validation | None
-    ) -> None:
+    def _check_full_batch(self) -> None:
+        """Raise for what L-BFGS cannot do."""
         if self._draws or self.normalization == "batch":
             raise ValueError(
                 "solver='lbfgs' needs dropout=0 and no batch normalization, as its loss must be a "
@@ -406,28 +411,34 @@ class BaseFCN(BaseEstimator):
             )
         if self.callbacks:
             raise ValueError("callbacks must be empty for solver='lbfgs', which has no epochs")
-        if hasattr(X, "tocsr"):
-            X = X.tocsr()
+
+    def _fit_lbfgs(
+        self, X: Any, target: Array, weights: Any, validation: Validation | None
+    ) -> None:
         total = float(X.shape[0] if weights is None else weights.sum())
-        loss = self._criterion()
-        objective = Objective(self.network_, X, target, loss, weights, self.alpha / total)
+        criterion = self._criterion()
+        objective = Objective(self.network_, X, target, criterion, weights, self.alpha / total)
         self._prepare_records(validation, incremental=False)
         n_before = len(self.loss_curve_)
 
+        reported = self._reported(target, weights)
+
         def after(value: float) -> None:
-            self.loss_ = self._reported(target)(value)
+            self.loss_ = reported(value)
             self.loss_curve_.append(self.loss_)
             if self.verbose:
                 print(f"Iteration {len(self.loss_curve_) - n_before}, loss = {self.loss_:.8f}")
             if validation is not None:
-                output = predict(
-                    self.network_, validation.x, n_threads=self.n_threads, check_finite=False
-                )
-                value = loss(output, validation.target, validation.sample_weight)
-                self._record(
-                    self._score_encoded(output, validation),
-                    self._reported(validation.target)(value),
-                )
+                loss = evaluate(
+                    self.network_,
+                    validation.x,
+                    validation.target,
+                    loss=criterion,
+                    sample_weight=validation.sample_weight,
+                    n_threads=self.n_threads,
+                    check_finite=False,
+                ).loss
+                self._record(validation, loss)
 
         check_threads(self.n_threads)
         result = minimise(
@@ -439,7 +450,7 @@ class BaseFCN(BaseEstimator):
             after=after,
         )
         self.n_iter_ = min(int(result.nit), self.max_iter)
-        self.loss_ = self._reported(target)(float(result.fun))
+        self.loss_ = reported(float(result.fun))
         self.best_loss_ = self.loss_
         if result.status != 0:
             warnings.warn(
@@ -457,12 +468,6 @@ class BaseFCN(BaseEstimator):
         check_is_fitted(self)
         X = self._checked_data(X)
         return predict(self.network_, X, n_threads=self.n_threads, check_finite=False)
-
-    def _validation_score(self, validation: Validation) -> float:
-        output = predict(self.network_, validation.x, n_threads=self.n_threads, check_finite=False)
-        if not np.isfinite(output).all():
-            return float("nan")
-        return self._score_encoded(output, validation)
 
     @property
     def coefs_(self) -> list[Array]:

@@ -310,7 +310,7 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
             self,
             X,
             y,
-            accept_sparse=["csr", "csc"],
+            accept_sparse="csr",
             multi_output=True,
             dtype=(np.float64, np.float32),
             reset=reset,
@@ -347,11 +347,7 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
     def _multiclass(self) -> bool:
         return bool(self._label_binarizer.y_type_ == "multiclass")
 
-    @property
-    def out_activation_(self) -> str:  # type: ignore[override]
-        """What turns outputs into probabilities: "softmax" or "logistic"."""
-        if "_label_binarizer" not in vars(self):
-            raise AttributeError("out_activation_ is known after fit; call fit first")
+    def _out_activation(self) -> str:
         return "softmax" if self._multiclass else "logistic"
 
     def _outputs_of(self, target: Array) -> int:

@@ -30,28 +30,25 @@ class Convergence:
         Whose fitted attributes are written: ``loss_curve_``, ``t_``, ``n_iter_`` and the like.
     rows : int
         Rows an epoch trains on.
-    reported : callable
-        From an epoch's loss to what ``loss_curve_`` holds.
     decay : float
         λ of the penalty λ/2 Σ W² in a step's loss.
+    reported : callable
+        From an epoch's loss to what ``loss_curve_`` holds.
     validation : Validation, optional
         Rows to score after each epoch.
-    score : callable
-        ``score(validation)``: larger is better.
     """
 
     def __init__(
         self,
         estimator: Any,
         rows: int,
-        reported: Callable[[float], float],
         decay: float,
+        reported: Callable[[float], float],
         validation: Validation | None,
-        score: Callable[[Validation], float],
     ) -> None:
         self._estimator, self._rows = estimator, rows
-        self._reported, self._decay = reported, decay
-        self._validation, self._score = validation, score
+        self._decay, self._reported = decay, reported
+        self._validation = validation
         self.stopped = False
 
     def on_fit_begin(self, run: Any) -> None:
@@ -69,7 +66,7 @@ class Convergence:
         if e.verbose:
             print(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
         if self._validation is not None:
-            e._record(self._score(self._validation), self._reported(run.history.val_loss[-1]))
+            e._record(self._validation, run.history.val_loss[-1])
         if e.early_stopping:
             self._compare_score(run.net)
         else:

@@ -186,7 +186,7 @@ class FCNRegressor(RegressorMixin, BaseFCN):
             self,
             X,
             y,
-            accept_sparse=["csr", "csc"],
+            accept_sparse="csr",
             multi_output=True,
             y_numeric=True,
             dtype=(np.float64, np.float32),
@@ -198,13 +198,11 @@ class FCNRegressor(RegressorMixin, BaseFCN):
 
     def _encode(self, y: Any, incremental: bool) -> Array:
         target = np.asarray(y).reshape(len(y), -1)
-        if self.out_activation_ == "exp" and (target < 0).any():
+        if self._out_activation() == "exp" and (target < 0).any():
             raise ValueError(f"y must be at least 0 for the poisson loss, got {target.min()}")
         return target
 
-    @property
-    def out_activation_(self) -> str:  # type: ignore[override]
-        """What turns outputs into predictions: "identity", or "exp" for the poisson loss."""
+    def _out_activation(self) -> str:
         poisson = self.loss == "poisson" or isinstance(self.loss, losses.PoissonNLLLoss)
         return "exp" if poisson else "identity"
 
@@ -223,11 +221,12 @@ class FCNRegressor(RegressorMixin, BaseFCN):
         }
         return made[self.loss](reduction="batchmean")
 
-    def _reported(self, target: Array) -> Callable[[float], float]:
+    def _reported(self, target: Array, weights: Any) -> Callable[[float], float]:
         if self.loss == "squared_error":
             return lambda value: float(value) / self.n_outputs_
         if self.loss == "poisson":  # half the deviance, which is 0 at best
-            least = float(np.mean((xlogy(target, target) - target).sum(axis=1)))
+            rows = (xlogy(target, target) - target).sum(axis=1)
+            least = float(np.average(rows, weights=weights))
             return lambda value: float(value) + least
         return float
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.metrics import mean_poisson_deviance
 from sklearn.utils.class_weight import compute_sample_weight
 
 from estimators.data import counts, digits, iris, line, several_labels
@@ -292,3 +293,11 @@ def test_a_schedule_takes_the_learning_rates_place_and_goes_on_over_warm_starts(
     parts = FCNClassifier(learning_rate=halving, max_iter=2, warm_start=True, **options)
     assert_array_equal(parts.fit(x, y).fit(x, y).coefs_[0], whole.coefs_[0])
     assert_allclose(whole.history_.lr, [0.001, 0.0005, 0.00025, 0.000125])
+
+
+def test_the_validation_loss_is_the_loss_on_those_rows() -> None:
+    x, y = counts()
+    estimator = FCNRegressor("poisson", max_iter=3, learning_rate_init=0.01, alpha=100.0)
+    estimator.fit(x[::2], y[::2], X_val=x[1::2], y_val=y[1::2])
+    half_deviance = mean_poisson_deviance(y[1::2], estimator.predict(x[1::2])) / 2
+    assert estimator.validation_loss_curve_[-1] == pytest.approx(half_deviance)

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.preprocessing import scale
 
 from estimators.data import counts, digits, iris, line, several_labels
 from fastfcn import FCNClassifier, FCNRegressor
@@ -133,7 +136,9 @@ def test_lbfgs_takes_the_same_steps(name: str, activation: str) -> None:
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_poisson_loss_is_half_the_deviance(solver: str) -> None:
-    ours, theirs = pair(counts(), False, loss="poisson", solver=solver, learning_rate_init=0.01)
+    options = {"loss": "poisson", "solver": solver, "learning_rate_init": 0.01}
+    weight = np.random.default_rng(0).uniform(size=200)
+    ours, theirs = pair(counts(), False, sample_weight=weight, **options)
     assert ours.out_activation_ == "exp"
     assert_allclose(ours.loss_, theirs.loss_, rtol=1e-6)
     assert_allclose(ours.predict(counts()[0]), theirs.predict(counts()[0]), rtol=1e-5)
@@ -175,3 +180,15 @@ def test_a_smaller_last_batch_is_decayed_more_as_in_scikit_learn() -> None:
 def test_the_warning_of_too_few_iterations_has_scikit_learns_words() -> None:
     with pytest.warns(ConvergenceWarning, match="Stochastic Optimizer: Maximum iterations"):
         FCNClassifier(max_iter=2).fit(*iris())
+
+
+@pytest.mark.parametrize("load", [load_digits, load_breast_cancer, load_wine])
+def test_as_many_new_rows_are_right_as_with_scikit_learn(load: Any) -> None:
+    x, y = load(return_X_y=True)
+    scores = []
+    for seed in range(3):
+        x_train, x_test, y_train, y_test = train_test_split(scale(x), y, random_state=seed)
+        ours, theirs = pair((x_train, y_train), True, max_iter=40, random_state=seed)
+        scores.append([ours.score(x_test, y_test), theirs.score(x_test, y_test)])
+    mine, its = np.mean(scores, axis=0)
+    assert abs(mine - its) < 0.01
