@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastfcn.buffers import Array
 from fastfcn.estimators.convergence import Convergence, Validation
-from fastfcn.estimators.lbfgs import Objective, minimise
+from fastfcn.estimators.lbfgs import ROWS, Objective, minimise
 from fastfcn.estimators.networks import build, hidden_sizes, make_activation, per_layer
 from fastfcn.estimators.solvers import STOCHASTIC, continued, make_optimizer
 from fastfcn.estimators.weights import Weights
@@ -25,11 +25,16 @@ from fastfcn.nn.containers import Sequential
 from fastfcn.optim import Optimizer
 from fastfcn.threads import check_threads
 from fastfcn.training import evaluate, fit, predict
+from fastfcn.workspace import flops_per_row
 
 _positive = Interval(Real, 0, None, closed="neither")
 _not_negative = Interval(Real, 0, None, closed="left")
 _share = Interval(Real, 0, 1, closed="left")
 _count = Interval(Integral, 1, None, closed="left")
+
+WORTH_THREADS = 1e7
+"""Floating-point operations of a step below which it runs on one thread, unless asked for more:
+estimators often train in several processes at once, where a thread waits long for the others."""
 
 
 class BaseFCN(BaseEstimator):
@@ -321,7 +326,7 @@ class BaseFCN(BaseEstimator):
                 sample_weight=weights,
                 seed=self._random_state.randint(2**31) if self._draws else 0,
                 check_finite=False,
-                n_threads=self.n_threads,
+                n_threads=self._step_threads(batch),
                 clip_norm=self.clip_norm,
                 schedule=None if isinstance(self.learning_rate, str) else self.learning_rate,
                 callbacks=[convergence, *(self.callbacks or ())],
@@ -353,6 +358,11 @@ class BaseFCN(BaseEstimator):
         self.validation_loss_curve_.append(reported(loss))
         if self.verbose:
             print(f"Validation score: {score:f}")
+
+    def _step_threads(self, rows: int) -> int | None:
+        """Return the threads for steps of so many rows: forward, back, and the gradient."""
+        flops = 4.0 * rows * flops_per_row(self.network_.plan().stages)
+        return 1 if self.n_threads is None and flops < WORTH_THREADS else self.n_threads
 
     @property
     def _draws(self) -> bool:
@@ -443,7 +453,7 @@ class BaseFCN(BaseEstimator):
         check_threads(self.n_threads)
         result = minimise(
             objective,
-            n_threads=self.n_threads,
+            n_threads=self._step_threads(min(X.shape[0], ROWS)),
             max_iter=self.max_iter,
             max_fun=self.max_fun,
             tol=self.tol,

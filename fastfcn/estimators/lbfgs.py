@@ -12,15 +12,10 @@ from fastfcn.buffers import Array
 from fastfcn.losses import Loss
 from fastfcn.nn.containers import Module
 from fastfcn.threads import at_most
-from fastfcn.workspace import flops_per_row
 
 ROWS = 4096
 """Rows that go through the network at once: memory for their activations, not for all, and the
 only part of sparse data that is ever made dense."""
-
-WORTH_THREADS = 10_000_000
-"""Floating-point operations of a pass below which it runs on one thread: a line search is many
-short passes, each of which would wait for the slower thread."""
 
 
 class Objective:
@@ -60,7 +55,6 @@ class Objective:
         self._loss.reduction = "sum"
         self._buffer = net.plan().buffer
         plan = net.plan()
-        self.flops = min(len(target), ROWS) * flops_per_row(plan.stages)
         targets = loss.targets(target, len(target), plan.stages[-1].out_features, plan.dtype)
         if sample_weight is not None:
             targets = targets._replace(weights=sample_weight)
@@ -115,8 +109,6 @@ def minimise(
         objective.place(intermediate_result.x)
         after(float(intermediate_result.fun))
 
-    if n_threads is None and objective.flops < WORTH_THREADS:
-        n_threads = 1
     # SciPy's vectors are short, and BLAS's threads would wait for work on the cores of ours.
     with threadpool_limits(1, "blas"), at_most(n_threads):
         result = minimize(

@@ -6,7 +6,6 @@ from typing import Any
 
 import joblib
 import numpy as np
-import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
@@ -424,6 +423,7 @@ def test_both_precisions_learn_the_same(solver: str) -> None:
 
 @BOTH
 def test_names_are_kept_when_rows_are_held_back(kind: Any) -> None:
+    pd = pytest.importorskip("pandas")
     x = pd.DataFrame(np.random.default_rng(0).normal(size=(10, 2)), columns=["a", "b"])
     y = pd.Series(np.ones(10), name="y")
     with warnings.catch_warnings():

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -156,10 +157,16 @@ def test_long_gradients_are_cut() -> None:
 
 def test_the_number_of_threads_changes_no_bit() -> None:
     x, y = digits(3)
-    options = {"max_iter": 5, "random_state": 0, "solver": "sgd"}
-    one, several = (FCNClassifier(n_threads=n, **options).fit(x, y) for n in (1, None))
-    assert_array_equal(one.coefs_[0], several.coefs_[0])
-    assert_array_equal(one.predict_proba(x), several.predict_proba(x))
+    options = {"max_iter": 5, "random_state": 0}
+    most = numba.config.NUMBA_NUM_THREADS
+    for solver in ("sgd", "lbfgs"):
+        one, several = (
+            FCNClassifier(n_threads=n, solver=solver, **options).fit(x, y) for n in (1, most)
+        )
+        assert_array_equal(one.coefs_[0], several.coefs_[0])
+        assert_array_equal(one.predict_proba(x), several.predict_proba(x))
+    with pytest.raises(ValueError, match="n_threads must be between 1 and"):
+        FCNClassifier(n_threads=most + 1, solver="lbfgs").fit(x, y)
 
 
 def test_callbacks_see_the_run() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import joblib
 import numpy as np
-import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
@@ -96,6 +95,7 @@ def test_cross_validation_in_two_processes_gives_what_one_gives() -> None:
 
 
 def test_set_output_reaches_through_a_pipeline_and_names_are_kept() -> None:
+    pd = pytest.importorskip("pandas")
     x, y = iris()
     frame = pd.DataFrame(x, columns=list("abcd"))
     estimator = make_pipeline(StandardScaler(), FCNClassifier((4,), max_iter=5, random_state=0))
@@ -103,6 +103,16 @@ def test_set_output_reaches_through_a_pipeline_and_names_are_kept() -> None:
     assert list(estimator[-1].feature_names_in_) == list("abcd")
     with pytest.raises(ValueError, match="feature names"):
         estimator[-1].predict(frame[list("badc")])
+
+
+def test_frames_of_polars_are_read_with_their_names() -> None:
+    pl = pytest.importorskip("polars")
+    x, y = iris()
+    frame = pl.DataFrame(x, schema=list("abcd"))
+    estimator = FCNClassifier((4,), max_iter=5, random_state=0).fit(frame, pl.Series(y))
+    assert list(estimator.feature_names_in_) == list("abcd")
+    plain = FCNClassifier((4,), max_iter=5, random_state=0).fit(x, y)
+    assert_array_equal(estimator.predict(frame), plain.predict(x))
 
 
 def test_the_html_page_names_it() -> None:
