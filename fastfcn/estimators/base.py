@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOp
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastfcn.buffers import Array
-from fastfcn.estimators.convergence import Convergence, Validation
+from fastfcn.estimators.convergence import Convergence, Validation, penalty
 from fastfcn.estimators.lbfgs import ROWS, Objective, minimise
 from fastfcn.estimators.networks import build, hidden_sizes, make_activation, per_layer
 from fastfcn.estimators.solvers import STOCHASTIC, continued, make_optimizer
@@ -425,16 +425,19 @@ class BaseFCN(BaseEstimator):
     def _fit_lbfgs(
         self, X: Any, target: Array, weights: Any, validation: Validation | None
     ) -> None:
-        total = float(X.shape[0] if weights is None else weights.sum())
+        decay = self.alpha / float(X.shape[0] if weights is None else weights.sum())
         criterion = self._criterion()
-        objective = Objective(self.network_, X, target, criterion, weights, self.alpha / total)
+        objective = Objective(self.network_, X, target, criterion, weights, decay)
         self._prepare_records(validation, incremental=False)
         n_before = len(self.loss_curve_)
-
         reported = self._reported(target, weights)
 
+        def loss_of(value: float) -> float:
+            added = penalty(self.network_, decay)
+            return reported(value - added) + added
+
         def after(value: float) -> None:
-            self.loss_ = reported(value)
+            self.loss_ = loss_of(value)
             self.loss_curve_.append(self.loss_)
             if self.verbose:
                 print(f"Iteration {len(self.loss_curve_) - n_before}, loss = {self.loss_:.8f}")
@@ -460,7 +463,7 @@ class BaseFCN(BaseEstimator):
             after=after,
         )
         self.n_iter_ = min(int(result.nit), self.max_iter)
-        self.loss_ = reported(float(result.fun))
+        self.loss_ = loss_of(float(result.fun))
         self.best_loss_ = self.loss_
         if result.status != 0:
             warnings.warn(

@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
 from fastfcn.buffers import Array
+from fastfcn.estimators.convergence import penalty
 from fastfcn.losses import Loss
 from fastfcn.nn.containers import Module
 from fastfcn.threads import at_most
@@ -82,12 +83,10 @@ class Objective:
             value += float(self._loss(output, self._target[rows], weight))
             delta = self._loss.grad(output, self._target[rows], weight)
             self._net.backward(delta * delta.dtype.type(self._scale), input_gradient=False)
-        value *= self._scale
         for layer in self._net.linears:
             parameter = layer.named_parameters()["weight"]
-            weight = parameter.copy()
-            value += 0.5 * self._decay * float(np.vdot(weight, weight))
-            parameter.grad += weight.dtype.type(self._decay) * weight
+            parameter.grad += parameter.dtype.type(self._decay) * parameter.copy()
+        value = self._scale * value + penalty(self._net, self._decay)
         return value, self._buffer.grads.astype(np.float64)
 
 

@@ -138,7 +138,10 @@ def test_several_outputs() -> None:
         *data
     )
     assert estimator.score(*data) > 0.85
-    assert estimator.predict(data[0]).shape == (200, 5)
+    predicted = estimator.predict(data[0])
+    assert predicted.shape == (200, 5)
+    penalty = 1e-4 / 2 / 200 * sum((w**2).sum() for w in estimator.coefs_)
+    assert estimator.loss_ == pytest.approx(((predicted - data[1]) ** 2).mean() / 2 + penalty)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
