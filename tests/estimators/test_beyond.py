@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from estimators.data import counts, digits, iris, line, several_labels
 from fastfcn import FCNClassifier, FCNRegressor, losses, nn, optim, schedules
-from fastfcn.callbacks import EarlyStopping
+from fastfcn.callbacks import EarlyStopping, ReduceLROnPlateau
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -308,3 +308,12 @@ def test_the_validation_loss_is_the_loss_on_those_rows() -> None:
     estimator.fit(x[::2], y[::2], X_val=x[1::2], y_val=y[1::2])
     half_deviance = mean_poisson_deviance(y[1::2], estimator.predict(x[1::2])) / 2
     assert estimator.validation_loss_curve_[-1] == pytest.approx(half_deviance)
+
+
+def test_the_learning_rate_falls_where_the_loss_stays() -> None:
+    estimator = FCNClassifier(
+        callbacks=[ReduceLROnPlateau(factor=0.5, patience=2)], solver="sgd", tol=0.0,
+        learning_rate_init=2.0, max_iter=60, random_state=0,
+    )  # fmt: skip
+    estimator.fit(*iris())
+    assert estimator.optimizer_.lr < 2.0
