@@ -48,7 +48,7 @@ def check_threads(n_threads: int | None) -> None:
 @contextlib.contextmanager
 def at_most(n_threads: int | None) -> Iterator[None]:
     """Set how many threads calls use by default, for what is called within; None: as it is."""
-    if n_threads is None:
+    if n_threads is None or _in_forked_child:
         yield
         return
     before = numba.get_num_threads()
