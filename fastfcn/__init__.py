@@ -19,6 +19,7 @@ from fastfcn.version import __version__
 
 if TYPE_CHECKING:
     from fastfcn import callbacks, datasets, losses, models, nn, optim, plots, schedules
+    from fastfcn.estimators import FCNClassifier, FCNRegressor
     from fastfcn.history import History
     from fastfcn.lr_finder import lr_find
     from fastfcn.metrics import accuracy, confusion_matrix, one_hot
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from fastfcn.weights import load_weights, save_weights
 
 _HOMES = {
+    "FCNClassifier": "estimators",
+    "FCNRegressor": "estimators",
     "accuracy": "metrics",
     "confusion_matrix": "metrics",
     "one_hot": "metrics",
@@ -57,6 +60,8 @@ _MODULES = (
 )
 
 __all__ = [
+    "FCNClassifier",
+    "FCNRegressor",
     "History",
     "__version__",
     "accuracy",

@@ -23,7 +23,7 @@ from fastfcn.plan import Plan
 from fastfcn.schedules import Schedule, factors_of
 from fastfcn.streams import Stream, StreamEpochs, evaluate_stream, gives_batches, stored_arrays
 from fastfcn.threads import check_threads
-from fastfcn.validation import as_int, as_real, check_finite
+from fastfcn.validation import as_int, as_order, as_real, check_finite
 from fastfcn.workspace import Stage
 from fastfcn_kernels.activations import CODES
 
@@ -37,7 +37,7 @@ def fit(
     optimizer: Optimizer,
     batch_size: int = 32,
     epochs: int = 1,
-    shuffle: bool = True,
+    shuffle: bool | Callable[[int, int], Any] = True,
     validation_data: Any = None,
     sample_weight: Any = None,
     seed: int | None = None,
@@ -81,9 +81,10 @@ def fit(
         are as it gives them.
     epochs : int, default 1
         Passes over the data.
-    shuffle : bool, default True
-        Whether each epoch takes the samples in an order of its own, see :func:`batch_order`. A
-        loader shuffles by itself.
+    shuffle : bool or callable, default True
+        Whether each epoch takes the samples in an order of its own, see :func:`batch_order`; or
+        ``shuffle(epoch, n)``, which returns an epoch's order, n row numbers. A loader shuffles by
+        itself.
     validation_data : (x, y) or (x, y, sample_weight), or what gives such batches, optional
         Evaluated after each epoch.
     sample_weight : array_like (n,), optional
@@ -162,6 +163,8 @@ def fit(
         )  # fmt: skip
 
     def order(epoch: int, n: int) -> Array:
+        if callable(shuffle):
+            return as_order(shuffle(epoch, n), n)
         return batch_order(history.seed, epoch, n, shuffle)
 
     intake = Intake(plan, loss, scale, shift, check_finite)

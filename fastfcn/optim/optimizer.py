@@ -126,7 +126,11 @@ class Optimizer:
         step = self.steps + 1.0 + np.arange(len(lr))
         weight_decay = np.full(len(lr), self.weight_decay)
         if self.decay_by_batch:
-            weight_decay /= np.maximum(samples, np.finfo(np.float64).tiny)
+            # A batch without weight has nothing to learn from, and nothing to decay for.
+            counts = np.broadcast_to(np.asarray(samples, np.float64), weight_decay.shape)
+            weight_decay = np.divide(
+                weight_decay, counts, out=np.zeros(len(lr)), where=counts > 0.0
+            )
         rows = np.zeros((len(lr), 2, kernels.HYPERPARAMETERS), self.dtype)
         smallest = np.finfo(self.dtype).smallest_normal
         for others in (0, 1):
