@@ -22,6 +22,9 @@ from fastfcn_kernels.losses import ONE
 ROWS = 1024
 """Rows that go through the network at once: memory is for these and not for all."""
 
+GAVE_UP = "minimiser stopped"
+"""How the reason of a fit that stopped short of a minimum begins."""
+
 
 class Objective(Trainer):
     """Loss and gradient of a network over all data, as functions of what an optimiser trains.
@@ -199,7 +202,7 @@ class Iterations:
         optimizer.converged = found.converged
         if started is not None:  # a line search found nothing better, or there was no need for one
             iterated(found.theta)
-        stop(f"{'converged' if found.converged else 'minimiser stopped'}: {found.reason}")
+        stop(f"{'converged' if found.converged else GAVE_UP}: {found.reason}")
 
     def total(self) -> Tally:
         """Add up all rows at the last iteration's end."""

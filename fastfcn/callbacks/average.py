@@ -1,5 +1,8 @@
 """Weights averaged over the steps."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from fastfcn.buffers import Array
@@ -34,9 +37,10 @@ class EMA:
     ----------
     trained : dict or None
         θ as ``net.state_dict()`` had it at the end of the last epoch or of the fit: give it to
-        ``net.load_state_dict`` to train on from there. A fit begins with what the network holds.
+        ``net.load_state_dict`` to train on from there. A fit begins with what the network holds;
+        one that goes on with a ``history``, with θ and the average as they were.
     updates : int
-        Updates of this fit.
+        Updates of this fit, and of those that it goes on with.
 
     Raises
     ------
@@ -59,10 +63,24 @@ class EMA:
         self._difference: Array | None = None
         self._applied = False
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what going on takes after an epoch, as copies."""
+        average = None if self._average is None else self._average.copy()
+        return {"updates": self.updates, "average": average, "trained": self.trained}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Be as another was, for a fit that goes on with its history."""
+        average, trained = state["average"], state["trained"]
+        self.updates = int(state["updates"])
+        self._average = None if average is None else np.array(average)
+        self.trained = None if trained is None else dict(trained)
+        self._applied = self.trained is not None
+
     def on_fit_begin(self, run: TrainingRun) -> None:
-        """Begin a new average."""
-        self.trained, self.updates = None, 0
-        self._average, self._applied = None, False
+        """Begin a new average, unless this fit goes on with another."""
+        if not run.epoch:
+            self.trained, self.updates = None, 0
+            self._average, self._applied = None, False
 
     def on_epoch_begin(self, run: TrainingRun) -> None:
         """Give the network its own weights back."""
@@ -79,14 +97,16 @@ class EMA:
     def on_fit_end(self, run: TrainingRun) -> None:
         """Give the network the average, where an epoch was not ended."""
         self._apply(run)
-        self._average = self._difference = None
+        self._difference = None
 
     def _update(self, run: TrainingRun) -> None:
         values = run.net.plan().buffer.values
         self.updates += 1
-        if self._average is None or self._difference is None:
-            self._average, self._difference = values.copy(), np.empty_like(values)
+        if self._average is None:
+            self._average = values.copy()
             return
+        if self._difference is None:
+            self._difference = np.empty_like(values)
         decay = min(self.decay, self.updates / (self.updates + 10))
         np.subtract(values, self._average, out=self._difference)
         self._difference *= 1.0 - decay

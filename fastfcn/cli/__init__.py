@@ -6,7 +6,7 @@ A module a command. Nothing but click is imported until one runs, so that --help
 import click
 
 import fastfcn
-from fastfcn.cli import benchmark, evaluate, info, plot, predict, train, warmup
+from fastfcn.cli import benchmark, evaluate, info, lr_find, plot, predict, train, warmup
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,5 +15,5 @@ def main() -> None:
     """Train fully connected networks on the CPU, at the speed the hardware allows."""
 
 
-for module in (train, evaluate, predict, plot, info, warmup, benchmark):
+for module in (train, lr_find, evaluate, predict, plot, info, warmup, benchmark):
     main.add_command(module.command)

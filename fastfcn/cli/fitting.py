@@ -14,7 +14,7 @@ from fastfcn.cli.record import Options, Run
 from fastfcn.cli.scores import scores
 
 if TYPE_CHECKING:
-    from fastfcn.callbacks import EarlyStopping, TrainingRun
+    from fastfcn.callbacks import EMA, EarlyStopping, TrainingRun
     from fastfcn.checkpoints import Checkpoint
     from fastfcn.history import History
     from fastfcn.losses import Loss
@@ -34,11 +34,10 @@ def fit_and_keep(
     folder: Path,
 ) -> Run:
     """Train, with checkpoints in `folder`; Ctrl-C ends it after the last whole epoch."""
-    from fastfcn.callbacks import EarlyStopping
+    from fastfcn.callbacks import EMA, EarlyStopping
     from fastfcn.models import Model
     from fastfcn.training import fit
 
-    assert options.batch_size is not None
     if checkpoint is None:
         net = network.network(options, data.train.x.shape[1], data.outputs)
         model = Model(net, loss=criterion, **data.about)
@@ -46,13 +45,16 @@ def fit_and_keep(
         model = checkpoint.model
     optimizer = network.optimizer(options, model.net)
     stopping = EarlyStopping(patience=options.early_stopping) if options.early_stopping else None
+    average = None if options.ema is None else EMA(options.ema)
     if checkpoint is not None:
         optimizer.load_state_dict(checkpoint.optimizer)
+        if average is not None:
+            average.load_state_dict(checkpoint.extra["average"])
         if stopping is not None:
             stopping.best_weights = checkpoint.extra["best"]
     x, scale, shift = model.prepared(data.train.x)
     watched = next(iter(data.held_out.values()), None)
-    keeper = _Keeper(folder / CHECKPOINT, model, stopping, fingerprint(data))
+    keeper = _Keeper(folder / CHECKPOINT, model, stopping, average, fingerprint(data))
 
     began = time.perf_counter()
     interrupted = False
@@ -65,7 +67,7 @@ def fit_and_keep(
                 data.train.y,
                 loss=criterion,
                 optimizer=optimizer,
-                batch_size=options.batch_size,
+                batch_size=options.batch_size or len(data.train.y),
                 epochs=options.epochs,
                 validation_data=watched and (model.prepared(watched.x)[0], watched.y),
                 seed=options.seed,
@@ -73,12 +75,13 @@ def fit_and_keep(
                 clip_norm=options.clip_norm,
                 progress=options.progress,
                 schedule=network.schedule(options),
-                # The keeper last: it keeps what the others have done.
-                callbacks=[c for c in (network.plateau(options), stopping, keeper) if c],
+                # The average first: the others see it. The keeper last: it keeps what they did.
+                callbacks=[c for c in (average, network.plateau(options), stopping, keeper) if c],
                 history=None if checkpoint is None else checkpoint.history,
                 scale=scale,
                 shift=shift,
             )
+        keeper.ended(history.stop_reason)
     except KeyboardInterrupt:
         if keeper.kept is None or keeper.history is None:
             raise
@@ -106,9 +109,15 @@ class _Keeper:
     """Remembers the last whole epoch, for Ctrl-C, and writes it to disk from time to time."""
 
     def __init__(
-        self, path: Path, model: "Model", stopping: "EarlyStopping | None", data: str
+        self,
+        path: Path,
+        model: "Model",
+        stopping: "EarlyStopping | None",
+        average: "EMA | None",
+        data: str,
     ) -> None:
-        self._path, self._model, self._stopping, self._data = path, model, stopping, data
+        self._path, self._model, self._data = path, model, data
+        self._stopping, self._average = stopping, average
         self._written = time.perf_counter()
         self.kept: _Kept | None = None
         self.history: History | None = None
@@ -117,11 +126,19 @@ class _Keeper:
         """Remember the epoch."""
         self.history = run.history
         best = None if self._stopping is None else self._stopping.best_weights
-        extra = {"data": self._data, "best": best, "stopped": run.stop_reason}
+        average = None if self._average is None else self._average.state_dict()
+        extra = {
+            "data": self._data, "best": best, "average": average, "stopped": run.stop_reason
+        }  # fmt: skip
         # In one go: Ctrl-C may come at any time.
         self.kept = _Kept(run.epoch, run.net.state_dict(), run.optimizer.state_dict(), extra)
         if time.perf_counter() - self._written > CHECKPOINT_SECONDS:
             self.write()
+
+    def ended(self, reason: str | None) -> None:
+        """Remember why there will be no other epoch, which may be known only after the last."""
+        assert self.kept is not None
+        self.kept.extra["stopped"] = reason
 
     def write(self) -> None:
         """Write the last whole epoch."""

@@ -1,5 +1,7 @@
 """The network, the loss and the optimiser that options ask for."""
 
+import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -34,23 +36,28 @@ LOSSES = {
 
 
 class OptimizerKind(NamedTuple):
-    """An optimiser of :mod:`fastfcn.optim`, and what its options are by default."""
+    """An optimiser of :mod:`fastfcn.optim`."""
 
     name: str
-    lr: float
+    defaults: dict[str, Any]
+    """The options it has besides weight decay, and what they are by default."""
     weight_decay: float = 0.0
-    momentum: float | None = None
-    takes: tuple[str, ...] = ()
 
 
 OPTIMIZERS = {
-    "sgd": OptimizerKind("SGD", 0.02, momentum=0.9, takes=("momentum", "nesterov")),
-    "adam": OptimizerKind("Adam", 0.001),
-    "adamw": OptimizerKind("AdamW", 0.001, weight_decay=0.01),
-    "rmsprop": OptimizerKind("RMSprop", 0.001, momentum=0.0, takes=("momentum",)),
-    "adagrad": OptimizerKind("Adagrad", 0.01),
+    "sgd": OptimizerKind("SGD", {"lr": 0.02, "momentum": 0.9, "nesterov": False}),
+    "adam": OptimizerKind("Adam", {"lr": 0.001}),
+    "adamw": OptimizerKind("AdamW", {"lr": 0.001}, weight_decay=0.01),
+    "rmsprop": OptimizerKind("RMSprop", {"lr": 0.001, "momentum": 0.0}),
+    "adagrad": OptimizerKind("Adagrad", {"lr": 0.01}),
+    "lbfgs": OptimizerKind(
+        "LBFGS", {"history_size": 10, "tolerance_grad": 1e-5, "tolerance_change": 2.2e-9}
+    ),
 }
 """Optimisers by their names here."""
+
+NOT_FOR_LBFGS = ("batch_size", "clip_norm", "dropout", "batch_norm", "warm_up", "ema")
+"""Options of steps over few samples; those of the schedule are another."""
 
 SCHEDULES = (
     "constant",
@@ -113,8 +120,9 @@ def criterion(options: "Options", data: "Data") -> "losses.Loss":
             f"must be one of {', '.join(fitting)} for {task}, got {name}.", param_hint="'--loss'"
         )
     if name == "cross_entropy":
-        weight = _balanced(data) if options.class_weight == "balanced" else None
-        return losses.CrossEntropyLoss(weight, label_smoothing=options.label_smoothing)
+        return losses.CrossEntropyLoss(
+            _class_weights(options, data), label_smoothing=options.label_smoothing
+        )
     for option, value in (
         ("--label-smoothing", options.label_smoothing),
         ("--class-weight", options.class_weight),
@@ -125,12 +133,37 @@ def criterion(options: "Options", data: "Data") -> "losses.Loss":
     return kinds[name]() if name in kinds else losses.PoissonNLLLoss()
 
 
-def _balanced(data: "Data") -> Any:
-    """Return a weight for each class that makes all of them count alike."""
+def _class_weights(options: "Options", data: "Data") -> Any:
+    """Return a weight for each class, or None for all alike."""
     import numpy as np
 
-    counts = np.bincount(data.train.y, minlength=data.outputs)
-    return counts.sum() / (data.outputs * np.maximum(counts, 1))
+    if not options.class_weight:
+        return None
+    if options.class_weight == ("balanced",):
+        counts = np.bincount(data.train.y, minlength=data.outputs)
+        return counts.sum() / (data.outputs * np.maximum(counts, 1))
+    weights = dict.fromkeys(map(str, data.about["classes"]), 1.0)
+    for given in options.class_weight:
+        label, _, weight = given.rpartition("=")
+        if label not in weights:
+            raise click.BadParameter(
+                f"must be balanced alone, or CLASS=WEIGHT with a class of {data.title}, which are "
+                f"{', '.join(list(weights)[:20])}; got {given}.",
+                param_hint="'--class-weight'",
+            )
+        weights[label] = _positive(weight, given)
+    return list(weights.values())
+
+
+def _positive(text: str, given: str) -> float:
+    import math
+
+    with contextlib.suppress(ValueError):
+        if 0.0 < float(text) < math.inf:
+            return float(text)
+    raise click.BadParameter(
+        f"must have a number above 0 behind the =, got {given}.", param_hint="'--class-weight'"
+    )
 
 
 def schedule(options: "Options") -> "schedules.Schedule | None":
@@ -173,24 +206,40 @@ def with_defaults(options: "Options") -> "Options":
     for name in ("schedule_epochs", "schedule_factor"):
         kinds = SCHEDULE_OPTIONS[name]
         if given[name] is not None and options.schedule not in kinds:
-            raise click.BadParameter(
-                f"is for --schedule {' or '.join(kinds)}, got {options.schedule}.",
-                param_hint=f"'--{name.replace('_', '-')}'",
-            )
+            raise _is_for(name, "schedule", kinds, options.schedule)
     if options.schedule == "plateau" and options.schedule_factor and options.schedule_factor >= 1.0:
         raise click.BadParameter("must be below 1.", param_hint="'--schedule-factor'")
-    for name in ("momentum", "nesterov"):
-        if given[name] and name not in kind.takes:
-            having = [other for other, of in OPTIMIZERS.items() if name in of.takes]
-            raise click.BadParameter(
-                f"is for --optimizer {' or '.join(having)}, got {options.optimizer}.",
-                param_hint=f"'--{name}'",
-            )
-    return options._replace(
-        lr=kind.lr if options.lr is None else options.lr,
-        momentum=kind.momentum if options.momentum is None else options.momentum,
-        weight_decay=kind.weight_decay if options.weight_decay is None else options.weight_decay,
+    own = {name for other in OPTIMIZERS.values() for name in other.defaults}
+    for name in given:
+        if name in own and given[name] and name not in kind.defaults:
+            having = [other for other, of in OPTIMIZERS.items() if name in of.defaults]
+            raise _is_for(name, "optimizer", having, options.optimizer)
+    if options.optimizer == "lbfgs":
+        given["schedule"] = None if options.schedule == "constant" else options.schedule
+        for name in (*NOT_FOR_LBFGS, "schedule"):
+            if given[name]:
+                raise click.BadParameter(
+                    "is not for --optimizer lbfgs, which minimises the loss of all samples as a "
+                    "function of the parameters alone.",
+                    param_hint=f"'{_option(name)}'",
+                )
+    filled = {
+        name: value for name, value in kind.defaults.items() if getattr(options, name) is None
+    }
+    if options.weight_decay is None:
+        filled["weight_decay"] = kind.weight_decay
+    return options._replace(**filled)
+
+
+def _is_for(name: str, other: str, kinds: Sequence[str], got: str) -> click.BadParameter:
+    """Return what says that an option goes with some choices of another only."""
+    return click.BadParameter(
+        f"is for --{other} {' or '.join(kinds)}, got {got}.", param_hint=f"'{_option(name)}'"
     )
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def optimizer(options: "Options", net: "nn.Sequential") -> "optim.Optimizer":
@@ -198,8 +247,8 @@ def optimizer(options: "Options", net: "nn.Sequential") -> "optim.Optimizer":
     from fastfcn import optim
 
     kind = OPTIMIZERS[options.optimizer]
-    extra = {name: getattr(options, name) for name in kind.takes}
+    own = {name: getattr(options, name) for name in kind.defaults}
     made: optim.Optimizer = getattr(optim, kind.name)(
-        net.parameters(), lr=options.lr, weight_decay=options.weight_decay, **extra
+        net.parameters(), weight_decay=options.weight_decay, **own
     )
     return made

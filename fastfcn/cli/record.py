@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Options(NamedTuple):
-    """What ``fastfcn train`` was asked for."""
+    """What ``fastfcn train`` was asked for; what has a default, ``fastfcn lr-find`` has not."""
 
     dataset: str | None
     data: Path | None
@@ -27,34 +27,38 @@ class Options(NamedTuple):
     task: str | None
     standardize: bool | None
     validation: float | None
+    root: Path | None
     layers: tuple[int, ...]
     activation: str
     dropout: float
     batch_norm: bool
     layer_norm: bool
+    dtype: str
     loss: str | None
     label_smoothing: float
-    class_weight: str | None
-    epochs: int
+    class_weight: tuple[str, ...]
     optimizer: str
-    lr: float | None
     momentum: float | None
     nesterov: bool
     weight_decay: float | None
     clip_norm: float | None
-    schedule: str
-    schedule_epochs: int | None
-    schedule_factor: float | None
-    warm_up: int | None
-    early_stopping: int | None
     batch_size: int | None
-    dtype: str
     seed: int
     threads: int | None
-    root: Path | None
     output: Path | None
-    resume: Path | None
-    progress: bool
+    epochs: int = 1
+    lr: float | None = None
+    history_size: int | None = None
+    tolerance_grad: float | None = None
+    tolerance_change: float | None = None
+    schedule: str = "constant"
+    schedule_epochs: int | None = None
+    schedule_factor: float | None = None
+    warm_up: int | None = None
+    ema: float | None = None
+    early_stopping: int | None = None
+    resume: Path | None = None
+    progress: bool = False
 
 
 class Run(NamedTuple):
@@ -146,13 +150,18 @@ def summary(folder: Path, options: Options, data: Data, run: Run) -> str:
     seconds = sum(history.seconds)
     speed = len(history) * samples / max(seconds, 1e-9)
     flops = whole.training_flops
-    steps = f"{network.OPTIMIZERS[options.optimizer].name}, lr {options.lr:g}"
+    steps = network.OPTIMIZERS[options.optimizer].name
+    if options.lr is not None:
+        steps += f", lr {options.lr:g}"
     if options.momentum is not None:
         steps += f", {'Nesterov momentum' if options.nesterov else 'momentum'} {options.momentum:g}"
     if options.weight_decay:
         steps += f", weight decay {options.weight_decay:g}"
     if options.schedule != "constant":
         steps += f", {options.schedule} schedule"
+    if options.ema is not None:
+        steps += f", average of the weights {options.ema:g}"
+    steps += ", all samples" if options.batch_size is None else f", batch {options.batch_size}"
     parts = [("training", data.train), *data.held_out.items()]
     sizes = [f"{len(part.y):,} {name}" for name, part in parts]
     joined = f"{', '.join(sizes[:-1])} and {sizes[-1]}" if len(sizes) > 1 else sizes[0]
@@ -164,7 +173,7 @@ def summary(folder: Path, options: Options, data: Data, run: Run) -> str:
         ("data", f"{data.title}: {joined} samples"),
         ("layers", ", ".join([*layers, options.dtype])),
         ("parameters", f"{whole.parameters:,}"),
-        ("optimiser", f"{steps}, batch {options.batch_size}, seed {options.seed}"),
+        ("optimiser", f"{steps}, seed {options.seed}"),
         (
             "training",
             f"{count(len(history), 'epoch')} in {seconds:.2f} s"

@@ -14,17 +14,16 @@ from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOp
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastfcn.buffers import Array
-from fastfcn.estimators.convergence import Convergence, Validation, penalty
-from fastfcn.estimators.lbfgs import ROWS, Objective, minimise
+from fastfcn.estimators.convergence import Convergence, Records, Validation
 from fastfcn.estimators.networks import build, hidden_sizes, make_activation, per_layer
 from fastfcn.estimators.solvers import STOCHASTIC, continued, make_optimizer
 from fastfcn.estimators.weights import Weights
 from fastfcn.history import History
 from fastfcn.losses import Loss
 from fastfcn.nn.containers import Sequential
+from fastfcn.objective import GAVE_UP, ROWS
 from fastfcn.optim import Optimizer
-from fastfcn.threads import check_threads
-from fastfcn.training import evaluate, fit, predict
+from fastfcn.training import fit, predict
 from fastfcn.workspace import flops_per_row
 
 _positive = Interval(Real, 0, None, closed="neither")
@@ -142,6 +141,8 @@ class BaseFCN(BaseEstimator):
     # What a subclass says of its targets ------------------------------------------------------
 
     optimizer_: Optimizer
+    history_: History
+    loss_: float
 
     def _out_activation(self) -> str:
         """Name what turns outputs into predictions."""
@@ -308,43 +309,56 @@ class BaseFCN(BaseEstimator):
         self._make_optimizer(incremental)
         self._prepare_records(validation, incremental)
         convergence = Convergence(
-            self, n, self._decay(n, batch, weights), self._reported(target, weights), validation
+            n, self, self._decay(n, batch, weights), self._reported(target, weights), validation
         )
         epochs = 1 if incremental else self.max_iter
-        try:
-            self.n_iter_ = 0
-            self.history_: History = fit(
-                self.network_,
-                X,
-                target,
-                loss=self._criterion(),
-                optimizer=self.optimizer_,
-                batch_size=batch,
-                epochs=epochs,
-                shuffle=_Orders(self._random_state) if self.shuffle else False,
-                validation_data=validation,
-                sample_weight=weights,
-                seed=self._random_state.randint(2**31) if self._draws else 0,
-                check_finite=False,
-                n_threads=self._step_threads(batch),
-                clip_norm=self.clip_norm,
-                schedule=None if isinstance(self.learning_rate, str) else self.learning_rate,
-                callbacks=[convergence, *(self.callbacks or ())],
+        self._train(
+            X, target, weights, validation, convergence,
+            batch_size=batch,
+            epochs=epochs,
+            shuffle=_Orders(self._random_state) if self.shuffle else False,
+            seed=self._random_state.randint(2**31) if self._draws else 0,
+            n_threads=self._step_threads(batch),
+            clip_norm=self.clip_norm,
+            schedule=None if isinstance(self.learning_rate, str) else self.learning_rate,
+        )  # fmt: skip
+        if not incremental and self.history_.stop_reason is None:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the "
+                "optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=5,  # fit's caller, past scikit-learn's decorator
             )
-            if not incremental and self.history_.stop_reason is None:
-                warnings.warn(
-                    f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the "
-                    "optimization hasn't converged yet.",
-                    ConvergenceWarning,
-                    stacklevel=5,  # fit's caller, past scikit-learn's decorator
-                )
-        except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
         self.stopped_ = convergence.stopped
         if self.early_stopping and (self.stopped_ or not incremental):
             self.network_.load_state_dict(self._best_state)
             del self._best_state
         self.network_.eval()
+
+    def _train(
+        self,
+        X: Any,
+        target: Array,
+        weights: Any,
+        validation: Validation | None,
+        records: Records,
+        **options: Any,
+    ) -> None:
+        """Train until the end, or Ctrl-C; either way the last whole epoch is on record."""
+        self.n_iter_, self.history_ = 0, History(stop_reason="not begun")
+        try:
+            fit(
+                self.network_, X, target,
+                loss=self._criterion(),
+                optimizer=self.optimizer_,
+                validation_data=validation,
+                sample_weight=weights,
+                check_finite=False,
+                callbacks=[records, *(self.callbacks or ())],
+                **options,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=6)
 
     def _record(self, validation: Validation, loss: float) -> None:
         """Write down how the rows did that are not trained on."""
@@ -419,56 +433,27 @@ class BaseFCN(BaseEstimator):
                 f"function of the weights alone; got dropout={self.dropout!r} and "
                 f"normalization={self.normalization!r}; use solver='adam'"
             )
-        if self.callbacks:
-            raise ValueError("callbacks must be empty for solver='lbfgs', which has no epochs")
 
     def _fit_lbfgs(
         self, X: Any, target: Array, weights: Any, validation: Validation | None
     ) -> None:
-        decay = self.alpha / float(X.shape[0] if weights is None else weights.sum())
-        criterion = self._criterion()
-        objective = Objective(self.network_, X, target, criterion, weights, decay)
+        n = X.shape[0]
+        self._make_optimizer(incremental=False)
         self._prepare_records(validation, incremental=False)
-        n_before = len(self.loss_curve_)
-        reported = self._reported(target, weights)
-
-        def loss_of(value: float) -> float:
-            added = penalty(self.network_, decay)
-            return reported(value - added) + added
-
-        def after(value: float) -> None:
-            self.loss_ = loss_of(value)
-            self.loss_curve_.append(self.loss_)
-            if self.verbose:
-                print(f"Iteration {len(self.loss_curve_) - n_before}, loss = {self.loss_:.8f}")
-            if validation is not None:
-                loss = evaluate(
-                    self.network_,
-                    validation.x,
-                    validation.target,
-                    loss=criterion,
-                    sample_weight=validation.sample_weight,
-                    n_threads=self.n_threads,
-                    check_finite=False,
-                ).loss
-                self._record(validation, loss)
-
-        check_threads(self.n_threads)
-        result = minimise(
-            objective,
-            n_threads=self._step_threads(min(X.shape[0], ROWS)),
-            max_iter=self.max_iter,
-            max_fun=self.max_fun,
-            tol=self.tol,
-            after=after,
-        )
-        self.n_iter_ = min(int(result.nit), self.max_iter)
-        self.loss_ = loss_of(float(result.fun))
-        self.best_loss_ = self.loss_
-        if result.status != 0:
+        self._train(
+            X, target, weights, validation,
+            Records(self, self._decay(n, n, weights), self._reported(target, weights), validation),
+            epochs=self.max_iter,
+            seed=0,
+            n_threads=self._step_threads(min(n, ROWS)),
+        )  # fmt: skip
+        if self.n_iter_:
+            self.best_loss_ = self.loss_
+        reason = self.history_.stop_reason
+        if reason is None or reason.startswith(GAVE_UP):
             warnings.warn(
-                f"lbfgs failed to converge after {self.n_iter_} iteration(s) "
-                f"(status={result.status}): {result.message}. Raise max_iter={self.max_iter} or "
+                f"lbfgs failed to converge after {self.n_iter_} iteration(s): "
+                f"{reason or 'max_iter is reached'}. Raise max_iter={self.max_iter} or "
                 f"max_fun={self.max_fun}, or scale the data.",
                 ConvergenceWarning,
                 stacklevel=5,

@@ -96,7 +96,7 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         Threads; by default what Numba is set to, fewer for small networks. Results do not depend
         on it.
     callbacks : list of objects or None, default None
-        For :func:`fastfcn.fit`: see :mod:`fastfcn.callbacks`. Not for "lbfgs".
+        For :func:`fastfcn.fit`: see :mod:`fastfcn.callbacks`. An epoch of "lbfgs" is an iteration.
 
     Attributes
     ----------
@@ -132,9 +132,9 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
     out_activation_ : {"softmax", "logistic"}
         From outputs to probabilities.
     optimizer_ : fastfcn.optim optimiser
-        With its state. Not for "lbfgs".
+        With its state.
     history_ : fastfcn.History
-        Of the last call: seconds, accuracy and more. Not for "lbfgs".
+        Of the last call: seconds, accuracy, why it stopped, and more.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""When training stops, by scikit-learn's rules, and what it leaves on record."""
+"""What training leaves on record, and when it stops, by scikit-learn's rules."""
 
 import math
 from collections.abc import Callable
@@ -21,15 +21,13 @@ class Validation(NamedTuple):
     sample_weight: Array | None
 
 
-class Convergence:
-    """A callback that keeps an estimator's records, adapts its learning rate and stops it.
+class Records:
+    """A callback that keeps an estimator's records of epochs that are one step each.
 
     Parameters
     ----------
     estimator : FCNClassifier or FCNRegressor
-        Whose fitted attributes are written: ``loss_curve_``, ``t_``, ``n_iter_`` and the like.
-    rows : int
-        Rows an epoch trains on.
+        Whose fitted attributes are written: ``loss_curve_``, ``n_iter_`` and the like.
     decay : float
         λ of the penalty λ/2 Σ W² in a step's loss.
     reported : callable
@@ -41,32 +39,70 @@ class Convergence:
     def __init__(
         self,
         estimator: Any,
-        rows: int,
         decay: float,
         reported: Callable[[float], float],
         validation: Validation | None,
     ) -> None:
-        self._estimator, self._rows = estimator, rows
+        self._estimator = estimator
         self._decay, self._reported = decay, reported
         self._validation = validation
-        self.stopped = False
 
     def on_fit_begin(self, run: Any) -> None:
-        """Take the penalty that training begins with."""
-        self._penalty = penalty(run.net, self._decay)
+        """Show the history from the first."""
+        self._estimator.history_ = run.history
 
     def on_epoch_end(self, run: Any) -> None:
-        """Write the epoch down; adapt the learning rate or stop where nothing improves."""
+        """Write the epoch down."""
         e = self._estimator
         e.n_iter_ += 1
-        e.t_ += self._rows
-        before, self._penalty = self._penalty, penalty(run.net, self._decay)
-        e.loss_ = self._reported(run.history.loss[-1]) + (before + self._penalty) / 2
+        e.loss_ = self._reported(run.history.loss[-1]) + self._penalty_of_epoch(run.net)
         e.loss_curve_.append(e.loss_)
         if e.verbose:
             print(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
         if self._validation is not None:
             e._record(self._validation, run.history.val_loss[-1])
+
+    def _penalty_of_epoch(self, net: Module) -> float:
+        return penalty(net, self._decay)
+
+
+class Convergence(Records):
+    """Records of epochs of many steps; adapts the learning rate, and stops where nothing improves.
+
+    Parameters
+    ----------
+    rows : int
+        Rows an epoch trains on.
+    estimator, decay, reported, validation
+        As :class:`Records`.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        estimator: Any,
+        decay: float,
+        reported: Callable[[float], float],
+        validation: Validation | None,
+    ) -> None:
+        super().__init__(estimator, decay, reported, validation)
+        self._rows = rows
+        self.stopped = False
+
+    def on_fit_begin(self, run: Any) -> None:
+        """Take the penalty that training begins with."""
+        super().on_fit_begin(run)
+        self._penalty = penalty(run.net, self._decay)
+
+    def _penalty_of_epoch(self, net: Module) -> float:
+        before, self._penalty = self._penalty, penalty(net, self._decay)
+        return (before + self._penalty) / 2
+
+    def on_epoch_end(self, run: Any) -> None:
+        """Write the epoch down; adapt the learning rate or stop where nothing improves."""
+        super().on_epoch_end(run)
+        e = self._estimator
+        e.t_ += self._rows
         if e.early_stopping:
             self._compare_score(run.net)
         else:

@@ -36,6 +36,15 @@ def make_optimizer(estimator: Any, net: Module) -> optim.Optimizer:
         The network.
     """
     e, parameters = estimator, net.parameters()
+    if e.solver == "lbfgs":
+        return optim.LBFGS(
+            parameters,
+            tolerance_grad=e.tol,
+            max_fun=e.max_fun,
+            weight_decay=e.alpha,
+            decay_bias=False,
+            decay_by_batch=True,
+        )
     if e.solver == "adamw":
         return optim.AdamW(
             parameters,
@@ -65,6 +74,7 @@ def make_optimizer(estimator: Any, net: Module) -> optim.Optimizer:
 def continued(old: optim.Optimizer, new: optim.Optimizer) -> optim.Optimizer:
     """Return ``new``, with its own settings, and the state of ``old`` where they are of a kind."""
     if type(old) is type(new):
-        settings = {name: getattr(new, name) for name in ("lr", *new.options)}
+        fresh = new.state_dict()
+        settings = {name: fresh[name] for name in ("lr", *new.options) if name in fresh}
         new.load_state_dict({**old.state_dict(), **settings})
     return new

@@ -173,20 +173,19 @@ class LBFGS(Optimizer):
         Minimum
         """
         from scipy.optimize import minimize
+        from threadpoolctl import threadpool_limits
 
-        result: Any = minimize(
-            objective,
-            theta,
-            method="L-BFGS-B",
-            jac=True,
-            callback=iterated,
-            options={
-                "maxcor": self.history_size,
-                "gtol": self.tolerance_grad,
-                "ftol": self.tolerance_change,
-                "maxfun": self.max_fun,
-                "maxls": self.max_line_search,
-                "maxiter": np.iinfo(np.int32).max,  # the caller counts, and ends by an exception
-            },
-        )
+        options = {
+            "maxcor": self.history_size,
+            "gtol": self.tolerance_grad,
+            "ftol": self.tolerance_change,
+            "maxfun": self.max_fun,
+            "maxls": self.max_line_search,
+            "maxiter": np.iinfo(np.int32).max,  # the caller counts, and ends by an exception
+        }
+        # SciPy's vectors are short, and BLAS's threads would wait for work on the cores of ours.
+        with threadpool_limits(1, "blas"):
+            result: Any = minimize(
+                objective, theta, method="L-BFGS-B", jac=True, callback=iterated, options=options
+            )
         return Minimum(result.x, bool(result.success), str(result.message).strip(" :"))

@@ -59,6 +59,7 @@ LOSSES = [
     (losses.MSELoss(), "one-hot"),
     (losses.MSELoss(reduction="batchmean"), "one-hot"),
     (losses.BCEWithLogitsLoss(), "one-hot"),
+    (losses.PoissonNLLLoss(reduction="batchmean"), "one-hot"),
 ]
 
 

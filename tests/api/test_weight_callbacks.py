@@ -307,6 +307,29 @@ def test_training_goes_on_from_the_trained_weights():
     assert same_state(net.state_dict(), fitted(x, y, epochs=4, shuffle=False)[0].state_dict())
 
 
+@pytest.mark.parametrize("every", ["batch", "epoch"])
+@pytest.mark.parametrize("through_a_state", [False, True])
+def test_a_fit_that_goes_on_with_a_history_goes_on_with_the_average(every, through_a_state):
+    x, y = data()
+    whole = EMA(0.9, every)
+    expected = fitted(x, y, epochs=4, callbacks=[whole], validation_data=HELD_OUT)
+    net, ema = mlp(SIZES), EMA(0.9, every)
+    options = {
+        "loss": losses.CrossEntropyLoss(), "optimizer": sgd(net), "batch_size": 32,
+        "validation_data": HELD_OUT,
+    }  # fmt: skip
+    seed = expected[1].seed
+    history = ff.fit(net, x, y, **options, epochs=2, seed=seed, callbacks=[ema])
+    if through_a_state:
+        state, ema = ema.state_dict(), EMA(0.9, every)
+        ema.load_state_dict(copy.deepcopy(state))
+    history = ff.fit(net, x, y, **options, epochs=4, history=history, callbacks=[ema])
+    assert same_state(net.state_dict(), expected[0].state_dict())
+    assert same_state(ema.trained, whole.trained)
+    assert history.val_loss == expected[1].val_loss
+    assert ema.updates == whole.updates
+
+
 def test_each_fit_averages_anew_and_callbacks_can_be_copied():
     x, y = data()
     ema = EMA(0.9)

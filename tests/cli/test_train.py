@@ -15,7 +15,7 @@ import pytest
 from click.testing import Result
 
 import fastfcn
-from command_line import config_of, done, flowers, run, same_model
+from command_line import config_of, done, flowers, prices, run, same_model
 from fastfcn import cli, datasets, losses, runs, training
 from fastfcn.callbacks import TrainingRun
 from fastfcn.cli import network
@@ -285,6 +285,16 @@ def test_an_empty_folder_may_be_written_to() -> None:
         (["--nesterov", "--momentum", "0"], "needs --momentum above 0"),
         (["--nesterov", "--optimizer", "adam"], "is for --optimizer sgd, got adam"),
         (["--momentum", "0.5", "--optimizer", "adam"], "is for --optimizer sgd or rmsprop"),
+        (["--lr", "0.1", "--optimizer", "lbfgs"], "is for --optimizer sgd or adam or adamw or"),
+        (["--history-size", "5"], "is for --optimizer lbfgs, got sgd"),
+        (["--optimizer", "lbfgs", "--batch-size", "32"], "'--batch-size': is not for --optimizer"),
+        (["--optimizer", "lbfgs", "--schedule", "cosine"], "'--schedule': is not for --optimizer"),
+        (["--optimizer", "lbfgs", "--dropout", "0.5"], "'--dropout': is not for --optimizer lbfgs"),
+        (["--ema", "1"], "'--ema'"),
+        (["--class-weight", "10=2"], "CLASS=WEIGHT with a class of digits"),
+        (["--class-weight", "balanced", "--class-weight", "1=2"], "must be balanced alone"),
+        (["--class-weight", "1=0"], "must have a number above 0 behind the =, got 1=0"),
+        (["--class-weight", "1=many"], "must have a number above 0 behind the ="),
         (["--batch-norm", "--layer-norm"], "give --batch-norm or --layer-norm, not both"),
         (["--dropout", "1"], "'--dropout'"),
         (["--clip-norm", "0"], "'--clip-norm'"),
@@ -314,13 +324,58 @@ def test_a_bad_option_is_named_and_nothing_is_written(words: list[str], message:
 
 @pytest.mark.parametrize("name", list(network.OPTIMIZERS))
 def test_every_optimiser_learns_with_its_defaults_which_are_written_down(name: str) -> None:
-    train("--dataset", "digits", "--layers", "32", "--epochs", "25", "--batch-size", "32",
+    batch = () if name == "lbfgs" else ("--batch-size", "32")
+    train("--dataset", "digits", "--layers", "32", "--epochs", "25", *batch,
           "--optimizer", name, "--output", "out")  # fmt: skip
     config = config_of("out")
     assert config["result"]["test_accuracy"] > 0.9
     kind = network.OPTIMIZERS[name]
-    assert (config["train"]["lr"], config["train"]["weight_decay"]) == (kind.lr, kind.weight_decay)
-    assert config["train"].get("momentum") == kind.momentum
+    expected = {"weight_decay": kind.weight_decay, **kind.defaults}
+    assert {key: config["train"][key] for key in expected} == expected
+    others = {key for of in network.OPTIMIZERS.values() for key in of.defaults} - {"nesterov"}
+    assert not (others - expected.keys()) & config["train"].keys()
+
+
+def test_lbfgs_ends_where_it_has_converged_and_repeats_from_its_configuration() -> None:
+    prices(Path("p.csv"))
+    words = ("--data", "p.csv", "--target", "price", "--layers", "3", "--dtype", "float64")
+    text = train(*words, "--optimizer", "lbfgs", "--history-size", "20", "--tolerance-grad", "1e-3",
+                 "--epochs", "500", "--output", "out").stdout  # fmt: skip
+    assert "LBFGS, all samples, seed 0" in text
+    assert "stopped     converged:" in text
+    assert config_of("out")["result"]["epochs_done"] < 500
+    assert config_of("out")["result"]["validation_r2"] > 0.99
+    again = run("train", "--resume", "out")
+    assert "has ended in epoch" in again.stderr and "converged" in again.stderr
+    train("--config", "out/config.toml", "--output", "again")
+    assert same_model("out", "again")
+
+
+def test_the_average_of_the_weights_is_evaluated_and_kept() -> None:
+    train(*QUICK, "--output", "plain")
+    train(*QUICK, "--ema", "0", "--output", "last")
+    assert same_model("plain", "last")
+    text = train(*QUICK, "--ema", "0.9", "--output", "average").stdout
+    assert "average of the weights 0.9" in text
+    assert not same_model("plain", "average")
+    histories = [runs.read_history(folder) for folder in ("plain", "average")]
+    assert histories[0]["loss"] == histories[1]["loss"]
+    assert histories[0]["val_loss"] != histories[1]["val_loss"]
+    found = config_of("average")["result"]["test_loss"]
+    assert histories[1]["val_loss"][-1] == pytest.approx(found)
+
+
+def test_classes_count_as_often_as_is_said() -> None:
+    flowers(Path("f.csv"))
+    words = ("--data", "f.csv", "--target", "kind", "--epochs", "2", "--layers", "4")
+    train(*words, "--class-weight", "rose=3", "--class-weight", "iris=0.5", "--output", "out")
+    loss = fastfcn.load("out").loss
+    assert isinstance(loss, losses.CrossEntropyLoss)
+    assert loss.weight is not None
+    assert loss.weight.tolist() == [0.5, 3.0, 1.0]
+    assert config_of("out")["train"]["class_weight"] == ["rose=3", "iris=0.5"]
+    train("--config", "out/config.toml", "--output", "again")
+    assert same_model("out", "again")
 
 
 def test_layers_come_in_the_order_of_the_field() -> None:

@@ -15,8 +15,7 @@ from sklearn.linear_model import PoissonRegressor
 from sklearn.metrics import roc_auc_score
 
 from estimators.data import counts, digits, iris, line, several_labels
-from fastfcn import FCNClassifier, FCNRegressor, losses
-from fastfcn.estimators.lbfgs import Objective
+from fastfcn import FCNClassifier, FCNRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -25,7 +24,7 @@ ACTIVATIONS = pytest.mark.parametrize("activation", ["identity", "logistic", "ta
 TWO_POINTS = np.array([[3.0, 2.0], [1.0, 6.0]]), np.array([1, 0])
 
 
-# ---- one step, and gradients -----------------------------------------------------------------
+# ---- one step ----------------------------------------------------------------------------------
 
 
 def test_one_step_is_the_one_worked_out_by_hand() -> None:
@@ -45,29 +44,6 @@ def test_one_step_is_the_one_worked_out_by_hand() -> None:
     assert_allclose(estimator.coefs_[1], w2 - 0.1 * (h.T @ delta2 + 0.1 * w2))
     assert_allclose(estimator.intercepts_[0], b1 - 0.1 * delta1[0])
     assert_allclose(estimator.intercepts_[1], b2 - 0.1 * delta2[0])
-
-
-@ACTIVATIONS
-@pytest.mark.parametrize("name", ["classes", "counts", "outputs"])
-def test_the_gradient_for_lbfgs_is_the_differences(name: str, activation: str) -> None:
-    rng = np.random.default_rng(42)
-    x, weight = rng.random((7, 5)), rng.uniform(0.5, 2.0, 7)
-    target, loss = {
-        "classes": (np.arange(7) % 3, losses.CrossEntropyLoss(reduction="batchmean")),
-        "counts": (rng.poisson(2.0, (7, 1)) + 0.0, losses.PoissonNLLLoss(reduction="batchmean")),
-        "outputs": (rng.normal(size=(7, 2)), losses.MSELoss(reduction="mean")),
-    }[name]
-    estimator = FCNRegressor(hidden_layer_sizes=6, activation=activation, solver="lbfgs")
-    y = rng.normal(size=(7, 3 if name == "classes" else target.shape[1]))
-    net = estimator.set_params(max_iter=1).fit(x, y[:, 0] if name == "counts" else y).network_
-    objective = Objective(net, x, target, loss, weight, decay=0.3)
-    theta = objective.start()
-    _, gradient = objective(theta)
-    for i in np.flatnonzero(theta):
-        step = np.zeros_like(theta)
-        step[i] = 1e-6
-        difference = (objective(theta + step)[0] - objective(theta - step)[0]) / 2e-6
-        assert gradient[i] == pytest.approx(difference, abs=1e-7)
 
 
 # ---- what is learned -------------------------------------------------------------------------
@@ -111,6 +87,42 @@ def test_lbfgs_stops_after_max_fun_evaluations(kind: Any) -> None:
     with pytest.warns(ConvergenceWarning, match="max_fun=10"):
         estimator.fit(*digits(3))
     assert estimator.n_iter_ <= 10
+
+
+@BOTH
+def test_callbacks_see_the_iterations_of_lbfgs_and_may_stop_it(kind: Any) -> None:
+    losses_seen = []
+
+    class Stop:
+        def on_epoch_end(self, run: Any) -> None:
+            losses_seen.append(run.optimizer.value)
+            if run.epoch == 4:
+                run.stop("enough")
+
+    estimator = kind(hidden_layer_sizes=20, solver="lbfgs", callbacks=[Stop()], random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        estimator.fit(*digits(3))
+    assert estimator.n_iter_ == len(estimator.history_) == 4
+    assert estimator.history_.stop_reason == "enough"
+    assert estimator.loss_curve_ == pytest.approx(losses_seen)
+
+
+@BOTH
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_an_interrupted_fit_keeps_its_iterations(kind: Any, solver: str) -> None:
+    class Interrupt:
+        def on_epoch_end(self, run: Any) -> None:
+            if run.epoch == 3:
+                raise KeyboardInterrupt
+
+    estimator = kind(hidden_layer_sizes=20, solver=solver, callbacks=[Interrupt()], random_state=0)
+    with pytest.warns(UserWarning, match="Training interrupted by user") as warned:
+        estimator.fit(*digits(3))
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == 3
+    assert estimator.history_.stop_reason == "interrupted in epoch 3"
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
@@ -384,7 +396,10 @@ def test_a_diverging_run_that_stops_early_gives_its_best_weights_back() -> None:
         ({"loss": "hinge"}, "'loss' parameter of FCNClassifier must be"),
         ({"learning_rate": "fast"}, "'learning_rate' parameter of FCNClassifier must be"),
         ({"solver": "lbfgs", "dropout": 0.5}, "solver='lbfgs' needs dropout=0"),
-        ({"solver": "lbfgs", "callbacks": [object()]}, "callbacks must be empty"),
+        (
+            {"solver": "lbfgs", "normalization": "batch"},
+            "no batch normalization, as its loss must be a function of the weights alone",
+        ),
     ],
     ids=str,
 )
