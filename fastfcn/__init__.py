@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from fastfcn.metrics import accuracy, confusion_matrix, one_hot
     from fastfcn.models import load, save
     from fastfcn.precompile import warmup
-    from fastfcn.training import evaluate, fit, predict, predict_proba
+    from fastfcn.prediction import evaluate, predict, predict_proba
+    from fastfcn.training import fit
     from fastfcn.weights import load_weights, save_weights
 
 _HOMES = {
@@ -35,13 +36,13 @@ _HOMES = {
     "confusion_matrix": "metrics",
     "one_hot": "metrics",
     "History": "history",
-    "evaluate": "training",
+    "evaluate": "prediction",
     "fit": "training",
     "load": "models",
     "load_weights": "weights",
     "lr_find": "lr_finder",
-    "predict": "training",
-    "predict_proba": "training",
+    "predict": "prediction",
+    "predict_proba": "prediction",
     "save": "models",
     "save_weights": "weights",
     "warmup": "precompile",

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from fastfcn.losses import Loss
 from fastfcn.nn.containers import Module
 from fastfcn.optim import Optimizer
 from fastfcn.plan import Plan
+from fastfcn.schedules import Factors, Schedule, factors_of
 from fastfcn.threads import threads
 from fastfcn.workspace import flops_per_row
 from fastfcn_kernels import drivers
@@ -52,25 +53,43 @@ def batch_order(seed: int, epoch: int, n: int, shuffle: bool = True) -> Array:
     )
 
 
-class Trainer:
-    """One fit's buffers, and the kernel calls over them."""
+class Recipe(NamedTuple):
+    """How a fit trains, whatever on: arguments of :func:`fastfcn.fit`, checked."""
 
-    def __init__(
-        self,
-        net: Module,
-        plan: Plan,
-        data: Data,
-        loss: Loss,
-        optimizer: Optimizer,
-        batch_size: int,
-        n_threads: int | None,
-        skip_zeros: bool,
-        clip_norm: float | None = None,
-        seed: int = 0,
-        factors: Callable[[int, int], Array] | None = None,
-    ) -> None:
-        self._plan, self._loss, self._optimizer = plan, loss, optimizer
-        self._factors = factors or (lambda first, count: np.ones(count))
+    net: Module
+    plan: Plan
+    loss: Loss
+    optimizer: Optimizer
+    n_threads: int | None = None
+    skip_zeros: bool = True
+    clip_norm: float | None = None
+    schedule: Schedule | None = None
+    seed: int = 0
+
+    def factors(self, batches: int | None, epochs: int) -> Factors:
+        """Return what the schedule makes of steps to come: epochs of so many batches."""
+        return factors_of(self.schedule, self.optimizer.steps, batches, epochs)
+
+
+class Trainer:
+    """One fit's buffers, and the kernel calls over them.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        How to train.
+    data : Data
+        What on, to begin with.
+    batch_size : int
+        Samples a step.
+    factors : callable
+        Of the learning rate, from a first step and how many.
+    """
+
+    def __init__(self, recipe: Recipe, data: Data, batch_size: int, factors: Factors) -> None:
+        self._plan, self._loss, self._optimizer = recipe.plan, recipe.loss, recipe.optimizer
+        plan, n_threads = recipe.plan, recipe.n_threads
+        self._factors = factors
         self._batch, self._n_threads = batch_size, n_threads
         self._work = 4.0 * batch_size * flops_per_row(plan.stages)
         with threads(n_threads, self._work) as count:
@@ -80,14 +99,14 @@ class Trainer:
         self._space = plan.workspace(
             batch_size, True, copies, entries=entries, input_gradient=False
         )
-        _place_state(self._space.table, net, optimizer)
+        _place_state(self._space.table, recipe.net, recipe.optimizer)
         self._order = np.arange(0)
         self.seen = 0
         self._slice = 4 * batch_size
         self._pace = _Pace(free=n_threads is None and copies > 1)
-        self._seed = seed
-        self._fill_frame(data, skip_zeros)
-        self._clip(clip_norm)
+        self._seed = recipe.seed
+        self._fill_frame(data, recipe.skip_zeros)
+        self._clip(recipe.clip_norm)
 
     def _fill_frame(self, data: Data, skip_zeros: bool) -> None:
         """Point the frame at the data, the loss and the optimiser's state."""
@@ -231,6 +250,8 @@ class Trainer:
 class Epochs(Protocol):
     """What ``fit`` trains on, epoch by epoch: arrays, or batches that come one by one."""
 
+    first: Data
+    """Some of the data, or all."""
     accuracy: bool
     batches: int | None
     samples: int | None
@@ -253,31 +274,45 @@ class ArrayEpochs:
 
     Parameters
     ----------
-    make : callable
-        Makes the Trainer of some data.
+    recipe : Recipe
+        How to train.
     data : Data
         All of them.
     batch_size : int
         Samples a step.
     order : callable
-        The order of an epoch's samples.
+        The order of an epoch's n samples, called as ``order(epoch, n)``.
+    epochs : int
+        Of this fit.
+
+    Raises
+    ------
+    ValueError
+        For a batch larger than the data, and a schedule that cannot be used.
     """
 
     def __init__(
         self,
-        make: Callable[[Data, int], Trainer],
+        recipe: Recipe,
         data: Data,
         batch_size: int,
-        order: Callable[[int], Array],
+        order: Callable[[int, int], Array],
+        epochs: int,
     ) -> None:
-        self._make, self._data, self._batch, self._order = make, data, batch_size, order
+        n = data.source.rows
+        if batch_size > n:
+            raise ValueError(
+                f"batch_size must be at most the number of samples, {n}, got {batch_size}"
+            )
+        self._recipe, self.first, self._batch, self._order = recipe, data, batch_size, order
         self._last = 0, 0
         self.accuracy = data.accuracy
-        self.samples: int | None = data.source.rows
-        self.batches: int | None = -(-data.source.rows // batch_size)
+        self.samples: int | None = n
+        self.batches: int | None = -(-n // batch_size)
+        self._factors = recipe.factors(self.batches, epochs)
 
     def prepare(self, validates: bool) -> None:
-        self._trainer = self._make(self._data, self._batch)
+        self._trainer = Trainer(self._recipe, self.first, self._batch, self._factors)
         self._trainer.compile(validates)
 
     def run(self, epoch: int, after: After, each_batch: bool) -> float:
@@ -285,7 +320,8 @@ class ArrayEpochs:
             self._last = first, stop
             return after(stop - first, -(-(stop - first) // self._batch))
 
-        return self._trainer.run_epoch(epoch, self._order(epoch), count, each_batch)
+        order = self._order(epoch, self.first.source.rows)
+        return self._trainer.run_epoch(epoch, order, count, each_batch)
 
     def total(self) -> Tally:
         return self._trainer.tally(0, self._trainer.seen)

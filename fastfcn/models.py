@@ -18,7 +18,7 @@ from fastfcn import losses, nn, weights
 from fastfcn.buffers import Array
 from fastfcn.frame import is_sparse
 from fastfcn.nn.containers import Sequential
-from fastfcn.training import predict, predict_proba
+from fastfcn.prediction import predict, predict_proba
 from fastfcn.validation import as_matrix, as_real
 from fastfcn.version import __version__
 

@@ -8,10 +8,8 @@ import numpy as np
 
 from fastfcn.buffers import Array
 from fastfcn.data import Data
-from fastfcn.epochs import After, Trainer
+from fastfcn.epochs import After, Recipe, Trainer
 from fastfcn.history import Tally
-from fastfcn.losses import Loss
-from fastfcn.nn.containers import Module
 from fastfcn.optim import LBFGS
 from fastfcn.plan import Plan
 from fastfcn.threads import threads
@@ -34,33 +32,27 @@ class Objective(Trainer):
 
     Parameters
     ----------
-    net, plan, data, loss, n_threads, skip_zeros
-        As :class:`Trainer`.
-    optimizer : LBFGS
-        What is trained, and its penalty.
+    recipe : Recipe
+        The network and loss; what is trained, and its penalty, by its LBFGS.
+    data : Data
+        All of them.
     """
 
-    def __init__(
-        self,
-        net: Module,
-        plan: Plan,
-        data: Data,
-        loss: Loss,
-        optimizer: LBFGS,
-        n_threads: int | None,
-        skip_zeros: bool,
-    ) -> None:
-        rows = min(ROWS, data.source.rows)
+    optimizer: LBFGS
+
+    def __init__(self, recipe: Recipe, data: Data) -> None:
         # Cut to any norm, gradients are left for the step that follows, which is left out.
-        super().__init__(net, plan, data, loss, optimizer, rows, n_threads, skip_zeros, 1.0)
-        self.optimizer = optimizer
+        recipe = recipe._replace(clip_norm=1.0)
+        super().__init__(recipe, data, min(ROWS, data.source.rows), recipe.factors(1, 1))
+        assert isinstance(recipe.optimizer, LBFGS)
+        self.optimizer = recipe.optimizer
         frame = self._space.frame
         frame.phases([drivers.learn, drivers.update])  # one each: no layer looks at a whole batch
         frame[t.DIVISOR] = ONE
         frame[t.ORDER] = 0
         self.seen = data.source.rows
         self._order = np.arange(self.seen)
-        self._divisor = loss.divisor(data.targets) or 1.0
+        self._divisor = recipe.loss.divisor(data.targets) or 1.0
         weights = data.targets.weights
         self._samples_in_all = float(weights.sum()) if weights.size else float(self.seen)
         self._at: Array | None = None
@@ -131,21 +123,21 @@ class Iterations:
 
     Parameters
     ----------
-    make : callable
-        Makes the Objective.
+    recipe : Recipe
+        How to train, with an LBFGS.
     data : Data
         All of them.
     """
 
-    def __init__(self, make: Callable[[], Objective], data: Data) -> None:
-        self._make = make
+    def __init__(self, recipe: Recipe, data: Data) -> None:
+        self._recipe, self.first = recipe, data
         self.accuracy = data.accuracy
         self.samples: int | None = data.source.rows
         self.batches: int | None = 1
 
     def prepare(self, validates: bool) -> None:
         """Make the buffers, and compile or load the kernels."""
-        self._objective = self._make()
+        self._objective = Objective(self._recipe, self.first)
         self._objective.compile(validates)
 
     def drive(
@@ -213,15 +205,28 @@ class Iterations:
         return self.total()
 
 
-def check_minimised(plan: Plan, **unused: Any) -> None:
+def check_minimised(plan: Plan, whole: bool, **unused: Any) -> None:
     """Raise unless a network's loss is a function of its parameters, and other arguments are None.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    whole : bool
+        Whether all samples are there at once.
+    **unused
+        Arguments of ``fit``.
 
     Raises
     ------
+    TypeError
+        Where samples come batch by batch.
     ValueError
         For layers that draw numbers, or mix the rows that happen to be together; for arguments of
         ``fit`` that mean nothing to a minimiser.
     """
+    if not whole:
+        raise TypeError("x must be an array for LBFGS, which needs all samples at once")
     for kind, name in ((t.DROPOUT, "Dropout"), (t.BATCH_NORM, "BatchNorm1d")):
         if any(stage.kind == kind for stage in plan.stages):
             raise ValueError(

@@ -10,7 +10,7 @@ Anything with a method ``factors`` like :meth:`Schedule.factors` serves as a sch
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -330,9 +330,13 @@ def check_schedule(schedule: Any, name: str = "schedule") -> Schedule:
     return schedule
 
 
+Factors: TypeAlias = Callable[[int, int], Array]
+"""From a first step and how many to the factors of the learning rate, one a step."""
+
+
 def factors_of(
     schedule: Schedule | None, steps_done: int, steps_per_epoch: int | None, epochs: int
-) -> Callable[[int, int], Array]:
+) -> Factors:
     """Return a fit's factors as a function of a first step and how many.
 
     Parameters

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastfcn.buffers import Array
 from fastfcn.data import Data
-from fastfcn.epochs import After, Trainer
+from fastfcn.epochs import After, Recipe, Trainer
 from fastfcn.history import Evaluation, Tally
 from fastfcn.intake import as_array, is_frame
 from fastfcn.losses import Loss
@@ -133,27 +133,44 @@ def stored_arrays(x: Any) -> tuple[Any, ...] | None:
     return tensors if whole else None
 
 
+def arrays_or_stream(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+    """Return (x, y, sample_weight) as arrays, or (x, None, None) with x batches or samples."""
+    if not gives_batches(x) or (y is not None and isinstance(x, list | tuple)):
+        if y is None:
+            raise TypeError(
+                "y must be given with x an array; leave it out where x gives batches (x, y)"
+            )
+        return x, y, sample_weight
+    if y is not None or sample_weight is not None:
+        raise TypeError(
+            f"y and sample_weight must be left out where x gives batches, as {type(x).__name__} "
+            "does: they are part of each"
+        )
+    stored = stored_arrays(x)
+    return (x, None, None) if stored is None else (*stored, None)[:3]
+
+
 class StreamEpochs:
     """Epochs over a stream: a batch a kernel call.
 
     Parameters
     ----------
-    make : callable
-        Makes the Trainer of some data.
+    recipe : Recipe
+        How to train.
     stream : Stream
         The batches.
-    epoch : int, default 1
+    epoch : int
         The one to begin with.
-    steps : int, default 0
-        Steps done before, which the random masks of the next ones depend on.
+    epochs : int
+        Of this fit.
     """
 
-    def __init__(
-        self, make: Callable[[Data, int], Trainer], stream: Stream, epoch: int = 1, steps: int = 0
-    ) -> None:
-        self._make, self._stream = make, stream
+    def __init__(self, recipe: Recipe, stream: Stream, epoch: int, epochs: int) -> None:
+        self._recipe, self._stream = recipe, stream
         self.first = first = stream.first(epoch)
-        self._rows, self._count = 0, steps
+        self._factors = recipe.factors(stream.batches, epochs)
+        # Random masks depend on the steps done.
+        self._rows, self._count = 0, recipe.optimizer.steps
         self._total = self._recent = Tally()
         self.accuracy = first.accuracy
         self.batches, self.samples = stream.batches, stream.samples
@@ -193,7 +210,7 @@ class StreamEpochs:
 
     def _for(self, data: Data) -> Trainer:
         self._rows = max(self._rows, data.source.rows)
-        return self._make(data, self._rows)
+        return Trainer(self._recipe, data, self._rows, self._factors)
 
 
 def _go_on(first: int, stop: int) -> bool:

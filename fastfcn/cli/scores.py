@@ -28,7 +28,7 @@ def scores(model: "Model", samples: "Samples", n_threads: int | None = None) -> 
     """
     import numpy as np
 
-    from fastfcn.training import evaluate
+    from fastfcn.prediction import evaluate
 
     assert model.loss is not None
     x, scale, shift = model.prepared(samples.x)

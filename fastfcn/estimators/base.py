@@ -23,7 +23,8 @@ from fastfcn.losses import Loss
 from fastfcn.nn.containers import Sequential
 from fastfcn.objective import GAVE_UP, ROWS
 from fastfcn.optim import Optimizer
-from fastfcn.training import fit, predict
+from fastfcn.prediction import predict
+from fastfcn.training import fit
 from fastfcn.workspace import flops_per_row
 
 _positive = Interval(Real, 0, None, closed="neither")

@@ -11,6 +11,7 @@ import reference
 from api.checks import DTYPES, mlp, same_bits, same_state, two_threads
 from fastfcn import losses, nn, objective, optim, schedules
 from fastfcn.data import Intake
+from fastfcn.epochs import Recipe
 
 SIZES = [17, 12, 5]
 N = 130
@@ -40,15 +41,9 @@ def fitted(dtype=np.float64, epochs=8, hyper=None, net=None, **options):
 
 def objective_of(net, x, y, loss, weights=None, n_threads=None, **hyper):
     intake = Intake(net.plan(), loss, 1.0, 0.0, True)
-    made = objective.Objective(
-        net,
-        net.plan(),
-        intake.whole(x, y, weights),
-        loss,
-        optim.LBFGS(net.parameters(), **hyper),
-        n_threads,
-        True,
-    )
+    lbfgs = optim.LBFGS(net.parameters(), **hyper)
+    recipe = Recipe(net, net.plan(), loss, lbfgs, n_threads)
+    made = objective.Objective(recipe, intake.whole(x, y, weights))
     return made, made.theta()
 
 
@@ -92,9 +87,8 @@ def test_the_gradient_is_that_of_the_penalised_loss():
         net[2].parameters(), weight_decay=26.0, decay_bias=False, decay_by_batch=True
     )
     loss = losses.CrossEntropyLoss()
-    evaluate = objective.Objective(
-        net, net.plan(), intake.whole(x, y, None), loss, lbfgs, None, True
-    )
+    recipe = Recipe(net, net.plan(), loss, lbfgs)
+    evaluate = objective.Objective(recipe, intake.whole(x, y, None))
     theta = evaluate.theta()
     assert theta.size == 12 * 5 + 5
     value, gradient = evaluate(theta)

@@ -121,7 +121,7 @@ def test_the_saved_model_predicts_what_the_summary_and_the_config_say(
     net, scale, shift = model.net, model.scale, model.shift
     _, _, x_test, y_test = datasets.digits()
     criterion = losses.CrossEntropyLoss()
-    found = training.evaluate(net, x_test, y_test, loss=criterion, scale=scale, shift=shift)
+    found = fastfcn.evaluate(net, x_test, y_test, loss=criterion, scale=scale, shift=shift)
     recorded = config_of("out")["result"]
     assert (found.loss, found.accuracy) == (recorded["test_loss"], recorded["test_accuracy"])
     assert f"accuracy {found.accuracy:.4f}  loss {found.loss:.4f}" in result.stdout
