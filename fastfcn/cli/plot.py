@@ -204,7 +204,8 @@ def _activations(title: str | None) -> "tuple[Figure, Path]":
 def _lr_finder(found: Path, title: str | None) -> "tuple[Figure, Path]":
     """Draw the loss over the learning rates.
 
-    CSV has the columns lr and loss, and perhaps suggestion; RUN is a folder with lr_finder.csv.
+    CSV has the columns lr and loss, and perhaps suggestion; RUN is a folder that fastfcn lr-find
+    wrote.
     """
     from fastfcn import plots
     from fastfcn.runs import read_history

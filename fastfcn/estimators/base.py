@@ -3,14 +3,15 @@
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastfcn.buffers import Array
@@ -76,74 +77,53 @@ class BaseFCN(BaseEstimator):
         "callbacks": [list, tuple, None],
     }
 
-    def __init__(
-        self,
-        *,
-        hidden_layer_sizes: Any,
-        activation: Any,
-        loss: Any,
-        solver: str,
-        alpha: float,
-        batch_size: int | str,
-        learning_rate: Any,
-        learning_rate_init: float,
-        power_t: float,
-        max_iter: int,
-        shuffle: bool,
-        random_state: Any,
-        tol: float,
-        verbose: bool | int,
-        warm_start: bool,
-        momentum: float,
-        nesterovs_momentum: bool,
-        early_stopping: bool,
-        validation_fraction: float,
-        beta_1: float,
-        beta_2: float,
-        epsilon: float,
-        n_iter_no_change: float,
-        max_fun: int,
-        dropout: Any,
-        normalization: str | None,
-        clip_norm: float | None,
-        n_threads: int | None,
-        callbacks: Any,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.loss = loss
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.dropout = dropout
-        self.normalization = normalization
-        self.clip_norm = clip_norm
-        self.n_threads = n_threads
-        self.callbacks = callbacks
-
-    # What a subclass says of its targets ------------------------------------------------------
+    hidden_layer_sizes: Any
+    activation: Any
+    loss: Any
+    solver: str
+    alpha: float
+    batch_size: int | str
+    learning_rate: Any
+    learning_rate_init: float
+    power_t: float
+    max_iter: int
+    shuffle: bool
+    random_state: Any
+    tol: float
+    verbose: bool | int
+    warm_start: bool
+    momentum: float
+    nesterovs_momentum: bool
+    early_stopping: bool
+    validation_fraction: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: float
+    max_fun: int
+    dropout: Any
+    normalization: str | None
+    clip_norm: float | None
+    n_threads: int | None
+    callbacks: Any
 
     optimizer_: Optimizer
     history_: History
     loss_: float
+
+    def _keep(self, given: dict[str, Any]) -> None:
+        """Keep a constructor's arguments as they came, which is all that scikit-learn lets it do.
+
+        Parameters
+        ----------
+        given : dict
+            Its ``locals()``.
+        """
+        for name, value in given.items():
+            if name != "self":
+                setattr(self, name, value)
+
+    # What a subclass says of its targets ------------------------------------------------------
 
     def _out_activation(self) -> str:
         """Name what turns outputs into predictions."""
@@ -178,6 +158,67 @@ class BaseFCN(BaseEstimator):
         raise NotImplementedError
 
     # Training ---------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X : array-like or sparse (n, features)
+            The data; float32 stays float32, other types become float64.
+        y : array-like (n,) or (n, n_outputs)
+            Numbers to predict, or labels of any type that sorts; for several labels at once a 0/1
+            matrix.
+        sample_weight : array-like (n,), optional
+            Weights of the rows.
+        X_val, y_val, sample_weight_val : as X, y and sample_weight, optional
+            Rows to score after each epoch; with ``early_stopping`` they take the place of the
+            split.
+
+        Returns
+        -------
+        Self
+            The estimator.
+        """
+        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
+        return self
+
+    @available_if(lambda estimator: estimator._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Train one epoch on the given rows, from where the last call ended.
+
+        Parameters
+        ----------
+        X, y, sample_weight, X_val, y_val, sample_weight_val
+            As :meth:`fit`.
+
+        Returns
+        -------
+        Self
+            The estimator.
+        """
+        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+        return self
 
     def _fit(
         self,

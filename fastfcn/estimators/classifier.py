@@ -1,7 +1,7 @@
 """Classification, scikit-learn's way."""
 
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -189,72 +189,7 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         n_threads: int | None = None,
         callbacks: Any = None,
     ) -> None:
-        super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes,
-            activation=activation,
-            loss=loss,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-            dropout=dropout,
-            normalization=normalization,
-            clip_norm=clip_norm,
-            n_threads=n_threads,
-            callbacks=callbacks,
-        )
-        self.class_weight = class_weight
-        self.label_smoothing = label_smoothing
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
-    ) -> "FCNClassifier":
-        """Train.
-
-        Parameters
-        ----------
-        X : array-like or sparse (n, features)
-            The data; float32 stays float32, other types become float64.
-        y : array-like (n,) or (n, n_outputs)
-            Labels, of any type that sorts; for several at once a 0/1 matrix.
-        sample_weight : array-like (n,), optional
-            Weights of the rows.
-        X_val, y_val, sample_weight_val : as X, y and sample_weight, optional
-            Rows to score after each epoch; with ``early_stopping`` they take the place of the
-            split.
-
-        Returns
-        -------
-        FCNClassifier
-            Itself.
-        """
-        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
-        return self
+        self._keep(locals())
 
     @available_if(lambda estimator: estimator._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
@@ -268,7 +203,7 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
-    ) -> "FCNClassifier":
+    ) -> Self:
         """Train one epoch on the given rows, from where the last call ended.
 
         Parameters
@@ -280,8 +215,8 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
 
         Returns
         -------
-        FCNClassifier
-            Itself.
+        Self
+            The estimator.
         """
         self._check_classes(y, classes)
         self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)

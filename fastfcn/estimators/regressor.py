@@ -5,11 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import xlogy
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from fastfcn import losses
@@ -89,97 +88,7 @@ class FCNRegressor(RegressorMixin, BaseFCN):
         n_threads: int | None = None,
         callbacks: Any = None,
     ) -> None:
-        super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes,
-            activation=activation,
-            loss=loss,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-            dropout=dropout,
-            normalization=normalization,
-            clip_norm=clip_norm,
-            n_threads=n_threads,
-            callbacks=callbacks,
-        )
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
-    ) -> "FCNRegressor":
-        """Train.
-
-        Parameters
-        ----------
-        X : array-like or sparse (n, features)
-            The data; float32 stays float32, other types become float64.
-        y : array-like (n,) or (n, n_outputs)
-            What to predict.
-        sample_weight : array-like (n,), optional
-            Weights of the rows.
-        X_val, y_val, sample_weight_val : as X, y and sample_weight, optional
-            Rows to score after each epoch; with ``early_stopping`` they take the place of the
-            split.
-
-        Returns
-        -------
-        FCNRegressor
-            Itself.
-        """
-        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
-        return self
-
-    @available_if(lambda estimator: estimator._check_solver())
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
-    ) -> "FCNRegressor":
-        """Train one epoch on the given rows, from where the last call ended.
-
-        Parameters
-        ----------
-        X, y, sample_weight, X_val, y_val, sample_weight_val
-            As :meth:`fit`.
-
-        Returns
-        -------
-        FCNRegressor
-            Itself.
-        """
-        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
-        return self
+        self._keep(locals())
 
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         X, y = validate_data(
