@@ -188,5 +188,5 @@ step_options = _group(
 output_option = click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder to write the results to, new or empty. [default: runs/DATA-YYYYmmdd-HHMMSS]",
+    help="Folder to write to, new or empty. [default: one in runs, named by data and time]",
 )
