@@ -35,12 +35,10 @@ def fit_and_keep(
 ) -> Run:
     """Train, with checkpoints in `folder`; Ctrl-C ends it after the last whole epoch."""
     from fastfcn.callbacks import EMA, EarlyStopping
-    from fastfcn.models import Model
     from fastfcn.training import fit
 
     if checkpoint is None:
-        net = network.network(options, data.train.x.shape[1], data.outputs)
-        model = Model(net, loss=criterion, **data.about)
+        model = network.model(options, data, criterion)
     else:
         model = checkpoint.model
     optimizer = network.optimizer(options, model.net)

@@ -85,18 +85,17 @@ def command(lowest: float, highest: float, steps: int, **given: Any) -> None:
 
 def _swept(options: Options, data: Data, **sweep: Any) -> "LRFinderResult":
     from fastfcn.lr_finder import lr_find
-    from fastfcn.models import Model
 
     criterion = network.criterion(options, data)
-    net = network.network(options, data.train.x.shape[1], data.outputs)
-    x, scale, shift = Model(net, loss=criterion, **data.about).prepared(data.train.x)
+    model = network.model(options, data, criterion)
+    x, scale, shift = model.prepared(data.train.x)
     assert options.batch_size is not None
     return lr_find(
-        net,
+        model.net,
         x,
         data.train.y,
         loss=criterion,
-        optimizer=network.optimizer(options, net),
+        optimizer=network.optimizer(options, model.net),
         batch_size=options.batch_size,
         seed=options.seed,
         scale=scale,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fastfcn.callbacks import ReduceLROnPlateau
     from fastfcn.cli.data import Data
     from fastfcn.cli.record import Options
+    from fastfcn.models import Model
 
 ACTIVATIONS = {
     "relu": "ReLU",
@@ -101,6 +102,13 @@ def network(options: "Options", features: int, outputs: int) -> "nn.Sequential":
             layers.append(nn.Dropout(options.dropout))
         features = size
     return nn.Sequential(*layers, nn.Linear(features, outputs, dtype=dtype, rng=rng))
+
+
+def model(options: "Options", data: "Data", loss: "losses.Loss") -> "Model":
+    """Make a network for some data, with what is known about these."""
+    from fastfcn.models import Model
+
+    return Model(network(options, data.train.x.shape[1], data.outputs), loss=loss, **data.about)
 
 
 def sizes(net: "nn.Sequential") -> tuple[int, ...]:
