@@ -7,10 +7,10 @@ more, of which ``dropout`` is one.
 
 Output::
 
-    best of 8: {'alpha': 0.0001, 'dropout': 0.0, 'hidden_layer_sizes': (64, 32)}
-    cross-validated accuracy 0.981
+    best of 8: {'alpha': 0.1, 'dropout': 0.3, 'hidden_layer_sizes': (64,)}
+    cross-validated accuracy 0.986
     test accuracy 0.951
-    36 epochs, last loss 0.0033
+    53 epochs, last loss 0.0393
 """
 
 from sklearn.datasets import load_breast_cancer
@@ -34,7 +34,7 @@ def main() -> None:
     search = GridSearchCV(
         pipeline,
         {
-            "fcnclassifier__hidden_layer_sizes": [(16,), (64, 32)],
+            "fcnclassifier__hidden_layer_sizes": [(16,), (64,)],
             "fcnclassifier__dropout": [0.0, 0.3],
             "fcnclassifier__alpha": [1e-4, 1e-1],
         },

@@ -20,7 +20,6 @@ import numpy as np
 
 import fastfcn as ff
 from fastfcn import datasets, losses, nn, optim
-from fastfcn.training import batch_order
 
 BATCH, EPOCHS, SEED = 64, 5, 0
 
@@ -39,7 +38,7 @@ def main() -> None:
     net = network()
     optimizer = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     for epoch in range(1, EPOCHS + 1):
-        order = batch_order(SEED, epoch, len(x), shuffle=True)  # or any other order
+        order = ff.batch_order(SEED, epoch, len(x), shuffle=True)  # or any other order
         total = 0.0
         for start in range(0, len(x), BATCH):
             chosen = order[start : start + BATCH]

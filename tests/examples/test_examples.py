@@ -1,4 +1,4 @@
-"""The scripts in examples/: each runs in a process of its own, and prints what it says it prints."""
+"""The scripts in examples/: each runs by itself, and prints what it says it prints."""
 
 import ast
 import doctest
@@ -87,6 +87,7 @@ def test_an_example_prints_what_it_says(script: str, tmp_path: Path) -> None:
     check_documented(script, output)
 
 
+@pytest.mark.slow
 def test_mnist_reaches_97_per_cent(mnist_data: Dataset, tmp_path: Path) -> None:
     output = output_of("mnist.py", tmp_path)
     check_result("mnist.py", output, 0.97)
