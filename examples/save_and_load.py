@@ -34,7 +34,6 @@ def main() -> None:
     ff.fit(net, x, y, loss=criterion, optimizer=optimizer, epochs=10, seed=0)
 
     folder = Path("runs")
-    folder.mkdir(exist_ok=True)
     ff.save(folder / "digits.safetensors", net, task="classification", classes=NAMES)
     model = ff.load(folder / "digits.safetensors")
     print("predicted:", *model.predict(x_test[:5]))
