@@ -189,7 +189,8 @@ def fit(
         n = data.source.rows
         if batch_size > n:
             raise ValueError(
-                f"batch_size must be at most the number of samples, {n}, got {batch_size}"
+                f"batch_size must be at most the number of samples, {n}, got {batch_size}; pass "
+                f"batch_size={n}"
             )
         feed = ArrayEpochs(make, data, batch_size, lambda epoch: order(epoch, n))
         _check_chain(net, data.source)
