@@ -87,7 +87,6 @@ def test_an_example_prints_what_it_says(script: str, tmp_path: Path) -> None:
     check_documented(script, output)
 
 
-@pytest.mark.slow
 def test_mnist_reaches_97_per_cent(mnist_data: Dataset, tmp_path: Path) -> None:
     output = output_of("mnist.py", tmp_path)
     check_result("mnist.py", output, 0.97)
