@@ -15,7 +15,7 @@ from fastfcn.nn.containers import Module, Sequential
 from fastfcn.plan import Plan
 from fastfcn.streams import Stream, arrays_or_stream, evaluate_stream
 from fastfcn.threads import check_threads
-from fastfcn.validation import check_finite
+from fastfcn.validation import check_finite, described
 from fastfcn.workspace import Stage
 from fastfcn_kernels.activations import CODES
 
@@ -170,7 +170,8 @@ def plan_of(net: Module, loss: Loss | None) -> Plan:
     if loss is not None:
         if not isinstance(loss, Loss):
             raise TypeError(
-                f"loss must be a loss of fastfcn.losses, got {loss!r}; make one with ()"
+                "loss must be one of fastfcn.losses, as losses.CrossEntropyLoss() is, got "
+                f"{described(loss)}"
             )
         loss.check_network(type(net.layers[-1]).__name__, plan.stages[-1].out_features)
     return plan

@@ -27,7 +27,7 @@ from fastfcn.streams import (
     stored_arrays,
 )
 from fastfcn.threads import check_threads
-from fastfcn.validation import as_int, as_order, as_real
+from fastfcn.validation import as_int, as_order, as_real, described
 
 
 def fit(
@@ -184,7 +184,8 @@ def _check_steps(loss: Loss, optimizer: Any, clip_norm: Any, n_threads: Any) -> 
     if loss.reduction == "none":
         raise ValueError('reduction must be "mean", "batchmean" or "sum" to train on, got "none"')
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be one of fastfcn.optim, got {optimizer!r}")
+        given = described(optimizer, "net.parameters()")
+        raise TypeError(f"optimizer must be one of fastfcn.optim, got {given}")
     check_threads(n_threads)
     if clip_norm is not None and not as_real(clip_norm, "clip_norm") > 0.0:
         raise ValueError(f"clip_norm must be above 0 or None, got {clip_norm}")
