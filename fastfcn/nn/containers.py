@@ -256,15 +256,24 @@ class Sequential(Module):
         super().__init__()
         self.add_layers(layers)
 
+    _apart = False
+
     def forward(self, x: Any) -> Array:
-        """Return the output for a batch (n, features), all layers in one kernel call."""
-        if not self.linears:
+        """Return the output for a batch (n, features), all layers in one kernel call.
+
+        Layers in different modes, some training and some not, are called one by one.
+        """
+        mixed = any(layer.training != self.training for layer in self.layers)
+        self._apart = mixed or not self.linears
+        if self._apart:
             output: Any = x
             for part in self._parts:
                 output = part(output)
             return np.asarray(output)
         plan = self.plan()
         batch = as_matrix(x, "x", plan.stages[0].in_features, plan.flattens)
+        if plan.flattens:
+            self.layers[0](x)  # keeps the shape for the backward pass
         drops = [layer for layer in self.layers if isinstance(layer, Dropout)]
         return plan.forward(batch, self.training, drops[0].next_seed() if drops else 0)
 
@@ -278,9 +287,13 @@ class Sequential(Module):
         input_gradient : bool, default True
             Whether to compute and return the gradient of the network's input.
         """
-        if not self.linears:
+        if self._apart:
             return super().backward(delta, input_gradient)
-        return self._backward(delta, input_gradient)
+        gradient = self._backward(delta, input_gradient)
+        first = self.layers[0]
+        if input_gradient and isinstance(first, Flatten):
+            gradient = first.backward(gradient)
+        return gradient
 
 
 def _check_chain(layers: Sequence[Layer]) -> None:

@@ -1,17 +1,14 @@
 """Any stack of layers, trained any way, keeps the promises that all networks keep."""
 
-import contextlib
-from dataclasses import dataclass, field
-from unittest import mock
+from dataclasses import dataclass
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fastfcn as ff
-from api.checks import ACTIVATIONS, DTYPES, same_bits, same_state
+from api.checks import ACTIVATIONS, DTYPES, same_bits, same_state, shares
 from fastfcn import losses, nn, optim
 from fastfcn.training import batch_order
 
@@ -31,7 +28,7 @@ OPTIMISERS = [
 ]
 
 fuzzed = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 pytestmark = pytest.mark.filterwarnings("ignore:the loss is:RuntimeWarning")
 
@@ -65,7 +62,6 @@ class Recipe:
     density: float
     weighted: bool
     eps: float = 1e-5
-    sizes: list = field(init=False)
 
     def net(self, kind=nn.Sequential, dropout=True):
         rng, width, layers = np.random.default_rng(0), self.features, []
@@ -141,38 +137,20 @@ def recipes(draw, activations=tuple(ACTIVATIONS), **fixed):
     return Recipe(**(given_ | fixed))
 
 
-@contextlib.contextmanager
-def shares(count):
-    """Cut all work into ``count`` shares, whatever its size and the machine."""
-
-    @contextlib.contextmanager
-    def threads(n_threads, work):
-        before = numba.get_num_threads()
-        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
-        try:
-            yield count
-        finally:
-            numba.set_num_threads(before)
-
-    with mock.patch("fastfcn.epochs.threads", threads), mock.patch("fastfcn.plan.threads", threads):
-        yield
-
-
 class EachBatch:
     def on_batch_end(self, run):
         pass
 
 
-def trained(recipe, x=None, dropout=True, **options):
-    """Fit for two epochs; return the network's state, the losses and the optimiser's state."""
+def trained(recipe, dropout=True, **options):
+    """Fit for two epochs; return the network, the history and the optimiser."""
     net = recipe.net(dropout=dropout)
-    dense, y, weights = recipe.data()
+    x, y, weights = recipe.data()
     optimizer = recipe.optimizer(net)
-    options = {"batch_size": recipe.batch_size, "clip_norm": recipe.clip_norm} | options
-    history = ff.fit(
-        net, dense if x is None else x, y, loss=losses.MSELoss(), optimizer=optimizer, seed=3,
-        epochs=2, sample_weight=weights, n_threads=1, **options,
-    )  # fmt: skip
+    given_ = {"x": x, "y": y, "sample_weight": weights, "batch_size": recipe.batch_size}
+    given_ |= {"clip_norm": recipe.clip_norm, "epochs": 2, "seed": 3, "n_threads": 1}
+    mse = losses.MSELoss()
+    history = ff.fit(net, loss=mse, optimizer=optimizer, **(given_ | options))
     assert not any(p.grad.any() for p in net.parameters())
     return net, history, optimizer
 
@@ -250,7 +228,7 @@ def test_bits_depend_neither_on_threads_nor_on_how_an_epoch_is_cut(recipe):
         x = sparse.csr_array(recipe.data()[0])
         for count in (1, *SHARES):
             with shares(count):
-                assert same_run(one, trained(recipe, x))
+                assert same_run(one, trained(recipe, x=x))
 
 
 @fuzzed
@@ -265,29 +243,42 @@ def test_fit_is_the_loop_by_hand_to_the_bit(recipe):
 
 
 @fuzzed
+@given(recipes(), st.integers(1, 40))
+def test_batches_that_come_one_by_one_train_to_the_same_bits(recipe, batch_size):
+    one = trained(recipe, dropout=False, shuffle=False, batch_size=min(batch_size, recipe.rows))
+    x, y, weights = recipe.data()
+    cuts = range(batch_size, len(x), batch_size)
+    columns = [np.split(v, cuts) for v in (x, y, weights) if v is not None]
+    batches = list(zip(*columns, strict=True))
+    for count in (1, *SHARES):
+        with shares(count):
+            other = trained(recipe, dropout=False, x=batches, y=None, sample_weight=None)
+        np.testing.assert_allclose(other[1].loss, one[1].loss, rtol=1e-12)
+        assert same_state(one[0].state_dict(), other[0].state_dict())
+        assert same_bits(one[2].state, other[2].state)
+
+
+@fuzzed
 @given(recipes(SMOOTH, dtype=np.float64, eps=0.3), st.booleans(), st.integers(0, 2**31))
 def test_gradients_are_finite_differences_along_any_direction(recipe, training, seed):
-    net = recipe.net()
+    net = recipe.net().train(training)
     x, y, weights = recipe.data()
     mse, rng = losses.MSELoss(), np.random.default_rng(seed)
-    origin = [p.copy() for p in net.parameters()]
-    ways = [rng.normal(size=v.shape) for v in (*origin, x)]
+    ways = [rng.normal(size=p.shape) for p in net.parameters()]
+    way = rng.normal(size=x.shape)
 
     def value(h):
-        for p, v, way in zip(net.parameters(), origin, ways[:-1], strict=True):
-            p.data = v + h * way
-        return mse(net.plan().forward(x + h * ways[-1], training, 5), y, weights)
+        other = recipe.net().train(training)  # with the same masks
+        for p, by in zip(other.parameters(), ways, strict=True):
+            p.data = p.copy() + h * by
+        return mse(other(x + h * way), y, weights)
 
     step = 1e-5
     slope = (value(step) - value(-step)) / (2 * step)
-    value(0.0)
-    net.zero_grad()
-    delta = mse.grad(net.plan().forward(x, training, 5), y, weights)
-    by_input = net.backward(delta)
-    got = [p.grad for p in net.parameters()] + [by_input]
-    terms = [(g * way).sum() for g, way in zip(got, ways, strict=True)]
-    scale = 1.0 + sum(map(abs, terms))
-    assert abs(sum(terms) - slope) < 1e-6 * scale
+    by_input = net.backward(mse.grad(net(x), y, weights))
+    terms = [(p.grad * by).sum() for p, by in zip(net.parameters(), ways, strict=True)]
+    terms.append((by_input * way).sum())
+    assert abs(sum(terms) - slope) < 1e-6 * (1.0 + sum(map(abs, terms)))
 
 
 @fuzzed
@@ -305,4 +296,3 @@ def test_a_row_is_predicted_alone_as_among_others(recipe, data):
             assert same_bits(many, np.tile(together, (30, 1)))
             if recipe.takes_sparse():
                 assert same_bits(ff.predict(net, sparse.csr_array(x[rows])), together[rows])
-    assert same_bits(Apart(recipe.net()).eval()(x).shape, together.shape)
