@@ -216,3 +216,23 @@ class SGD:
 
     def time_zero_grad(self, momentum: float, nesterov: bool) -> None:
         self.optimizer.zero_grad()
+
+
+class Adaptive:
+    """One update of all 235,146 parameters of 784-256-128-10 by the optimisers beside SGD."""
+
+    params = (["Adam", "AdamW", "RMSprop", "Adagrad"],)
+    param_names = ("optimiser",)
+
+    def setup(self, optimiser: str) -> None:
+        from fastfcn import optim
+
+        rng = np.random.default_rng(0)
+        self.net = network()
+        self.optimizer = getattr(optim, optimiser)(self.net.parameters(), lr=1e-6)
+        for parameter in self.net.parameters():
+            parameter.grad = rng.standard_normal(parameter.shape)
+        self.optimizer.step()
+
+    def time_step(self, optimiser: str) -> None:
+        self.optimizer.step()

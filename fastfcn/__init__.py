@@ -15,28 +15,34 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fastfcn.version import __version__
+
 if TYPE_CHECKING:
-    from fastfcn import callbacks, datasets, losses, nn, optim, plots, schedules
+    from fastfcn import callbacks, datasets, losses, models, nn, optim, plots, schedules
+    from fastfcn.estimators import FCNClassifier, FCNRegressor
     from fastfcn.history import History
     from fastfcn.lr_finder import lr_find
     from fastfcn.metrics import accuracy, confusion_matrix, one_hot
+    from fastfcn.models import load, save
     from fastfcn.precompile import warmup
     from fastfcn.training import evaluate, fit, predict, predict_proba
     from fastfcn.weights import load_weights, save_weights
 
-__version__ = "0.1.0"
-
 _HOMES = {
+    "FCNClassifier": "estimators",
+    "FCNRegressor": "estimators",
     "accuracy": "metrics",
     "confusion_matrix": "metrics",
     "one_hot": "metrics",
     "History": "history",
     "evaluate": "training",
     "fit": "training",
+    "load": "models",
     "load_weights": "weights",
     "lr_find": "lr_finder",
     "predict": "training",
     "predict_proba": "training",
+    "save": "models",
     "save_weights": "weights",
     "warmup": "precompile",
 }
@@ -45,6 +51,7 @@ _MODULES = (
     "datasets",
     "losses",
     "metrics",
+    "models",
     "nn",
     "optim",
     "plots",
@@ -53,6 +60,8 @@ _MODULES = (
 )
 
 __all__ = [
+    "FCNClassifier",
+    "FCNRegressor",
     "History",
     "__version__",
     "accuracy",
@@ -61,15 +70,18 @@ __all__ = [
     "datasets",
     "evaluate",
     "fit",
+    "load",
     "load_weights",
     "losses",
     "lr_find",
+    "models",
     "nn",
     "one_hot",
     "optim",
     "plots",
     "predict",
     "predict_proba",
+    "save",
     "save_weights",
     "schedules",
     "warmup",

@@ -175,8 +175,12 @@ class Trainer:
         if self._pace.free:  # may go on with one thread
             self._train(np.arange(0), 0, 0, 1)
         if validates:
-            blank = np.zeros((1, self._plan.stages[0].in_features), np.uint8)
-            self._plan.predict(source(blank, self._plan.dtype), 1)
+            self.compile_prediction()
+
+    def compile_prediction(self) -> None:
+        """Compile or load what predicts."""
+        blank = np.zeros((1, self._plan.stages[0].in_features), np.uint8)
+        self._plan.predict(source(blank, self._plan.dtype), 1)
 
     def run_epoch(
         self, epoch: int, order: Array, after: Callable[[int, int], bool], each_batch: bool = False

@@ -95,6 +95,10 @@ class Frame:
         self._kept[field] = array
         self._words[field] = array.ctypes.data
 
+    def array(self, field: int) -> npt.NDArray[Any]:
+        """Return the array whose address is in a field."""
+        return self._kept[field]  # type: ignore[no-any-return]
+
     def link(self, field: int, kernel: Native) -> None:
         """Put a compiled kernel's address into a field."""
         self._words[field] = kernel.address(self.dtype)

@@ -9,12 +9,13 @@ from fastfcn.callbacks.not_a_number import divergence, stop_diverged
 from fastfcn.callbacks.run import Hooks, TrainingRun
 from fastfcn.epochs import Epochs
 from fastfcn.history import Evaluation, History
+from fastfcn.objective import Iterations
 
 
 def run_fit(
     run: TrainingRun,
     hooks: Hooks,
-    feed: Epochs,
+    feed: Epochs | Iterations,
     validate: Callable[[], Evaluation] | None,
 ) -> None:
     """Train epoch by epoch, until all are done or the run is stopped.
@@ -43,26 +44,35 @@ def run_fit(
         hooks.call("on_progress", run)
         return run.stop_reason is not None
 
+    def begin() -> bool:
+        if run.epoch >= run.epochs or run.stop_reason is not None:
+            return False
+        run.epoch, run.batch, run.seen = run.epoch + 1, 0, 0
+        hooks.call("on_epoch_begin", run)
+        return run.stop_reason is None
+
+    def end(seconds: float) -> None:
+        lr = float(run.optimizer.last_lr)
+        hooks.call("on_epoch_trained", run)
+        validation = validate() if validate else None
+        trained = feed.total().evaluation(mean)
+        history.add(run.epoch, trained, validation, lr, seconds, run.seen)
+        if not math.isfinite(trained.loss):
+            stop_diverged(run, trained.loss)
+        hooks.call("on_epoch_end", run)
+
     with hooks.around(run):
         started = time.perf_counter()
         feed.prepare(validate is not None)
         history.compile_seconds = time.perf_counter() - started
-        while run.epoch < run.epochs and run.stop_reason is None:
-            run.epoch, run.batch, run.seen = run.epoch + 1, 0, 0
-            hooks.call("on_epoch_begin", run)
-            if run.stop_reason is not None:
-                break
-            seconds = feed.run(run.epoch, after, each_batch)
-            lr = float(run.optimizer.last_lr)
-            hooks.call("on_epoch_trained", run)
-            validation = validate() if validate else None
-            trained = feed.total().evaluation(mean)
-            history.add(run.epoch, trained, validation, lr, seconds, run.seen)
-            if not math.isfinite(trained.loss):
-                stop_diverged(run, trained.loss)
-                message = divergence(run, trained.loss)
-                warnings.warn(message, RuntimeWarning, stacklevel=3)  # fit's caller
-            hooks.call("on_epoch_end", run)
+        if isinstance(feed, Iterations):
+            feed.drive(begin, after, end, run.stop)
+        else:
+            while begin():
+                end(feed.run(run.epoch, after, each_batch))
+        if history.loss and not math.isfinite(history.loss[-1]):
+            message = divergence(run, history.loss[-1])
+            warnings.warn(message, RuntimeWarning, stacklevel=3)  # fit's caller
 
 
 def _measures(accuracy: bool, validates: bool) -> frozenset[str]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fastfcn.validation import as_float_dtype
 from fastfcn_kernels import (
     activations,
+    adaptive,
     drivers,
     gather,
     layers,
@@ -23,7 +24,18 @@ from fastfcn_kernels import (
 )
 from fastfcn_kernels.compilation import Native, cache_root, natives, sources_hash
 
-_MODULES = gather, matmul, activations, stages, layers, sparse, losses, optimisers, drivers
+_MODULES = (
+    gather,
+    matmul,
+    activations,
+    stages,
+    layers,
+    sparse,
+    losses,
+    optimisers,
+    adaptive,
+    drivers,
+)
 """Where the kernels of training and prediction are."""
 
 _ROOM = 16 << 20

@@ -1,11 +1,12 @@
-"""Run folders: what a training run leaves on disk, and how to read its model back.
+"""Run folders: what a training run leaves on disk.
 
-=====================  ==========================================================================
-``model.safetensors``  the parameters, with what is needed to rebuild the network as metadata
-``history.csv``        one row an epoch
-``config.toml``        the options, versions and results
-``curves.png``         loss and accuracy over the epochs
-=====================  ==========================================================================
+==========================  =====================================================================
+``model.safetensors``       the network, see :mod:`fastfcn.models`
+``checkpoint.safetensors``  what going on with the run needs, see :mod:`fastfcn.checkpoints`
+``history.csv``             one row an epoch
+``config.toml``             the options, versions and results
+``curves.png``              loss and accuracy over the epochs
+==========================  =====================================================================
 """
 
 import csv
@@ -14,173 +15,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from fastfcn import weights
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from fastfcn import nn
-
-ACTIVATIONS = {
-    "relu": "ReLU",
-    "leaky_relu": "LeakyReLU",
-    "sigmoid": "Sigmoid",
-    "tanh": "Tanh",
-    "gelu": "GELU",
-    "silu": "SiLU",
-    "elu": "ELU",
-    "softplus": "Softplus",
-    "identity": "Identity",
-}
-"""Activations of the hidden layers by their names here, and their classes in :mod:`fastfcn.nn`."""
-
-
-class Architecture(NamedTuple):
-    """A plain network: linear layers with one activation between them.
-
-    Attributes
-    ----------
-    sizes : tuple of int
-        Features of the input, of each hidden layer, and of the output.
-    activation : str
-        After each hidden layer, a key of `ACTIVATIONS`.
-    dtype : str
-        ``"float32"`` or ``"float64"``.
-
-    Examples
-    --------
-    >>> architecture = Architecture((784, 256, 128, 10))
-    >>> architecture.parameters, architecture.flops_per_sample
-    (235146, 1007104)
-    """
-
-    sizes: tuple[int, ...]
-    activation: str = "relu"
-    dtype: str = "float32"
-
-    @property
-    def parameters(self) -> int:
-        """The number of weights and biases."""
-        return sum((n_in + 1) * n_out for n_in, n_out in self._linears())
-
-    @property
-    def flops_per_sample(self) -> int:
-        """Floating-point operations to train on a sample, matrix products only.
-
-        2·in·out for each layer's output, for its weights' gradient and for the gradient it hands
-        down, which the first layer need not.
-        """
-        products = [n_in * n_out for n_in, n_out in self._linears()]
-        return 6 * sum(products) - 2 * products[0]
-
-    def build(self, rng: "np.random.Generator | None" = None) -> "nn.Sequential":
-        """Make the network, its initial parameters drawn from `rng`."""
-        import numpy as np
-
-        from fastfcn import nn
-
-        activation = getattr(nn, ACTIVATIONS[self.activation])
-        dtype = np.dtype(self.dtype)
-        layers: list[Any] = []
-        for n_in, n_out in self._linears():
-            layers += [nn.Linear(n_in, n_out, dtype=dtype, rng=rng), activation()]
-        return nn.Sequential(*layers[:-1])
-
-    def _linears(self) -> list[tuple[int, int]]:
-        return list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
-
-
-class SavedModel(NamedTuple):
-    """A network read back, and what its input must go through: x·scale + shift."""
-
-    net: "nn.Sequential"
-    scale: float
-    shift: float
-
-
-def save_model(
-    path: str | os.PathLike[str],
-    net: "nn.Sequential",
-    architecture: Architecture,
-    scale: float = 1.0,
-    shift: float = 0.0,
-) -> None:
-    """Write a network's parameters as safetensors, with its architecture as metadata.
-
-    Parameters
-    ----------
-    path : path-like
-        The file.
-    net : Sequential
-        The network that ``architecture.build()`` made.
-    architecture : Architecture
-        Written beside the parameters, so that :func:`load_model` can rebuild the network.
-    scale, shift : float
-        What the network's input went through in training: x·scale + shift.
-    """
-    import fastfcn
-
-    metadata = {
-        "format": "fastfcn",
-        "fastfcn_version": fastfcn.__version__,
-        "layers": " ".join(map(str, architecture.sizes)),
-        "activation": architecture.activation,
-        "dtype": architecture.dtype,
-        "scale": repr(float(scale)),
-        "shift": repr(float(shift)),
-        # PyTorch's are transposed: said here for whoever reads the file with other tools.
-        "weight_shape": "in_features, out_features",
-    }
-    weights.save_weights(path, net.state_dict(), metadata)
-
-
-def load_model(path: str | os.PathLike[str]) -> SavedModel:
-    """Read a network that :func:`save_model` or ``fastfcn train`` wrote.
-
-    Parameters
-    ----------
-    path : path-like
-        ``model.safetensors``, or the run folder that holds it.
-
-    Returns
-    -------
-    SavedModel
-        ``net, scale, shift``.
-
-    Raises
-    ------
-    ValueError
-        For a safetensors file that is not fastfcn's, or whose parameters do not fit its metadata.
-
-    Examples
-    --------
-    >>> net, scale, shift = load_model("runs/mnist-20260101-120000")  # doctest: +SKIP
-    >>> ff.predict(net, images, scale=scale, shift=shift)  # doctest: +SKIP
-    """
-    import numpy as np
-
-    file = Path(path)
-    if file.is_dir():
-        file = file / "model.safetensors"
-    state, metadata = weights.read(file)
-    try:
-        architecture = Architecture(
-            tuple(int(size) for size in metadata["layers"].split()),
-            metadata["activation"],
-            metadata["dtype"],
-        )
-        scale, shift = float(metadata["scale"]), float(metadata["shift"])
-        # A generator of its own: the values drawn are replaced at once.
-        net = architecture.build(np.random.default_rng(0))
-    except (KeyError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"{file} must have the metadata that fastfcn writes (layers, activation, dtype, scale, "
-            f"shift), got {metadata}"
-        ) from error
-    net.load_state_dict(state)
-    return SavedModel(net, scale, shift)
+from typing import Any
 
 
 def write_history(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:

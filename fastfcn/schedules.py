@@ -1,9 +1,9 @@
 """Learning-rate schedules: what each training step multiplies the optimiser's ``lr`` by.
 
 A schedule is a function of a step's number alone and keeps nothing. :func:`fastfcn.fit` counts from
-the optimiser's ``steps``, those of earlier fits included, and ends with its own last epoch. So a
-run of 20 epochs that stopped after 10 goes on in ``fit(epochs=10)`` as if nothing had been, with
-the same optimiser or one that has loaded its state; a new optimiser begins anew.
+the optimiser's ``steps``, those of earlier fits included, to the end of its own last epoch. So
+where a run of 20 epochs ended after 10, ``fit(epochs=10)`` with the same optimiser, or one that has
+loaded its state, goes on with the rates of epochs 11 to 20. A new optimiser begins anew.
 
 Anything with a method ``factors`` like :meth:`Schedule.factors` serves as a schedule.
 """

@@ -66,9 +66,9 @@ class Stream:
             )
         self._begun: Iterator[Data] | None = None
 
-    def first(self) -> Data:
-        """Return the first batch; the epoch that comes next begins with it all the same."""
-        begun = self._checked(1)
+    def first(self, epoch: int = 1) -> Data:
+        """Return an epoch's first batch; that epoch, the next, begins with it all the same."""
+        begun = self._checked(epoch)
         try:
             first = next(begun)
         except StopIteration:
@@ -142,12 +142,18 @@ class StreamEpochs:
         Makes the Trainer of some data.
     stream : Stream
         The batches.
+    epoch : int, default 1
+        The one to begin with.
+    steps : int, default 0
+        Steps done before, which the random masks of the next ones depend on.
     """
 
-    def __init__(self, make: Callable[[Data, int], Trainer], stream: Stream) -> None:
+    def __init__(
+        self, make: Callable[[Data, int], Trainer], stream: Stream, epoch: int = 1, steps: int = 0
+    ) -> None:
         self._make, self._stream = make, stream
-        self.first = first = stream.first()
-        self._rows, self._count = 0, 0
+        self.first = first = stream.first(epoch)
+        self._rows, self._count = 0, steps
         self._total = self._recent = Tally()
         self.accuracy = first.accuracy
         self.batches, self.samples = stream.batches, stream.samples

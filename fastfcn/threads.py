@@ -46,6 +46,20 @@ def check_threads(n_threads: int | None) -> None:
 
 
 @contextlib.contextmanager
+def at_most(n_threads: int | None) -> Iterator[None]:
+    """Set how many threads calls use by default, for what is called within; None: as it is."""
+    if n_threads is None or _in_forked_child:
+        yield
+        return
+    before = numba.get_num_threads()
+    numba.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def threads(n_threads: int | None, work: float) -> Iterator[int]:
     """Give the number of threads for one call, and Numba's pool that many while it runs.
 

@@ -17,12 +17,13 @@ from fastfcn.loop import run_fit
 from fastfcn.losses import Loss
 from fastfcn.metrics import share
 from fastfcn.nn.containers import Module, Sequential
-from fastfcn.optim import Optimizer
+from fastfcn.objective import Iterations, Objective, check_minimised
+from fastfcn.optim import LBFGS, Optimizer
 from fastfcn.plan import Plan
 from fastfcn.schedules import Schedule, factors_of
 from fastfcn.streams import Stream, StreamEpochs, evaluate_stream, gives_batches, stored_arrays
 from fastfcn.threads import check_threads
-from fastfcn.validation import as_int, as_real, check_finite
+from fastfcn.validation import as_int, as_order, as_real, check_finite
 from fastfcn.workspace import Stage
 from fastfcn_kernels.activations import CODES
 
@@ -36,7 +37,7 @@ def fit(
     optimizer: Optimizer,
     batch_size: int = 32,
     epochs: int = 1,
-    shuffle: bool = True,
+    shuffle: bool | Callable[[int, int], Any] = True,
     validation_data: Any = None,
     sample_weight: Any = None,
     seed: int | None = None,
@@ -49,6 +50,7 @@ def fit(
     schedule: Schedule | None = None,
     progress: bool = False,
     callbacks: Iterable[Any] = (),
+    history: History | None = None,
 ) -> History:
     """Train a network, whole epochs in compiled code.
 
@@ -72,15 +74,17 @@ def fit(
         From :mod:`fastfcn.losses`.
     optimizer : Optimizer
         Over the network's parameters, or some of them: the others stay as they are. Its state
-        carries over from call to call.
+        carries over from call to call. With :class:`fastfcn.optim.LBFGS` an epoch is an iteration
+        over all rows, whatever ``batch_size`` and ``shuffle``.
     batch_size : int, default 32
         Rows a step, at most n. A smaller last batch is divided by its own size. A loader's batches
         are as it gives them.
     epochs : int, default 1
         Passes over the data.
-    shuffle : bool, default True
-        Whether each epoch takes the samples in an order of its own, see :func:`batch_order`. A
-        loader shuffles by itself.
+    shuffle : bool or callable, default True
+        Whether each epoch takes the samples in an order of its own, see :func:`batch_order`; or
+        ``shuffle(epoch, n)``, which returns an epoch's order, n row numbers. A loader shuffles by
+        itself.
     validation_data : (x, y) or (x, y, sample_weight), or what gives such batches, optional
         Evaluated after each epoch.
     sample_weight : array_like (n,), optional
@@ -106,6 +110,9 @@ def fit(
         :class:`fastfcn.callbacks.ProgressBar` among the callbacks.
     callbacks : iterable of objects, default ()
         What happens beside training, see :mod:`fastfcn.callbacks`.
+    history : History, optional
+        Of a fit to go on with: its epochs are not trained again, and new ones are added to it.
+        With the network and the optimiser as they were after it, the result is that of one fit.
 
     Returns
     -------
@@ -146,8 +153,8 @@ def fit(
     check_threads(n_threads)
     if clip_norm is not None and not as_real(clip_norm, "clip_norm") > 0.0:
         raise ValueError(f"clip_norm must be above 0 or None, got {clip_norm}")
-    seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
-    history = History(seed=as_int(seed, "seed", 0))
+    history = _continued(history, seed, epochs)
+    left = epochs - len(history)
 
     def make(data: Data, rows: int) -> Trainer:
         return Trainer(
@@ -156,14 +163,25 @@ def fit(
         )  # fmt: skip
 
     def order(epoch: int, n: int) -> Array:
+        if callable(shuffle):
+            return as_order(shuffle(epoch, n), n)
         return batch_order(history.seed, epoch, n, shuffle)
 
     intake = Intake(plan, loss, scale, shift, check_finite)
     x, y, sample_weight = _arrays_or_stream(x, y, sample_weight)
-    feed: Epochs
-    if y is None:
-        stream = Stream(x, intake.batch, epochs, "x", batch_size, order)
-        feed = StreamEpochs(make, stream)
+    feed: Epochs | Iterations
+    if isinstance(optimizer, LBFGS):
+        if y is None:
+            raise TypeError("x must be an array for LBFGS, which needs all samples at once")
+        check_minimised(plan, clip_norm=clip_norm, schedule=schedule)
+        whole, minimiser = intake.whole(x, y, sample_weight), optimizer
+        feed = Iterations(
+            lambda: Objective(net, plan, whole, loss, minimiser, n_threads, skip_zeros), whole
+        )
+        _check_chain(net, whole.source)
+    elif y is None:
+        stream = Stream(x, intake.batch, left, "x", batch_size, order)
+        feed = StreamEpochs(make, stream, len(history) + 1, optimizer.steps)
         _check_chain(net, feed.first.source)
     else:
         data = intake.whole(x, y, sample_weight)
@@ -174,12 +192,28 @@ def fit(
             )
         feed = ArrayEpochs(make, data, batch_size, lambda epoch: order(epoch, n))
         _check_chain(net, data.source)
-    factors = factors_of(schedule, optimizer.steps, feed.batches, epochs)
+    factors = factors_of(schedule, optimizer.steps, feed.batches, left)
     validate = None
     if validation_data is not None:
-        validate = _validation(validation_data, intake, n_threads, epochs)
+        validate = _validation(validation_data, intake, n_threads, left)
     hooks = Hooks(callbacks, first=[ProgressBar()] if progress else [])
-    run_fit(TrainingRun(net, optimizer, loss, history, epochs), hooks, feed, validate)
+    run = TrainingRun(net, optimizer, loss, history, epochs, epoch=len(history))
+    run_fit(run, hooks, feed, validate)
+    return history
+
+
+def _continued(history: History | None, seed: int | None, epochs: int) -> History:
+    """Return the history to add to: a new one, or one that has fewer epochs."""
+    if history is None:
+        drawn = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        return History(seed=as_int(drawn, "seed", 0))
+    if not isinstance(history, History):
+        raise TypeError(f"history must be a History that fit returned, got {history!r}")
+    if len(history) >= epochs:
+        raise ValueError(f"epochs must be above the {len(history)} that history has, got {epochs}")
+    if seed is not None and seed != history.seed:
+        raise ValueError(f"seed must be the history's, {history.seed}, got {seed}; leave it out")
+    history.stop_reason = None
     return history
 
 

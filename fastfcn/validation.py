@@ -129,6 +129,22 @@ def as_weights(values: Any, n: int, name: str = "sample_weight") -> Array:
     return weights
 
 
+def as_order(values: Any, n: int) -> Array:
+    """Return an order of n rows as int64; kernels read where it says."""
+    order = np.asarray(values)
+    if order.shape != (n,) or order.dtype.kind not in "iu":
+        raise ValueError(
+            f"shuffle(epoch, n) must return {n} row numbers, got shape {order.shape} of dtype "
+            f"{order.dtype}"
+        )
+    if order.min() < 0 or order.max() >= n:
+        raise ValueError(
+            f"shuffle(epoch, n) must return rows between 0 and {n - 1}, got {order.min()} to "
+            f"{order.max()}"
+        )
+    return np.ascontiguousarray(order, np.int64)
+
+
 def as_int(value: Any, name: str, lowest: int) -> int:
     """Return an integer of at least ``lowest``."""
     if isinstance(value, bool | np.bool_):

@@ -54,9 +54,22 @@ def load_weights(path: str | os.PathLike[str]) -> "dict[str, Array]":
 
 
 def read(path: str | os.PathLike[str]) -> "tuple[dict[str, Array], dict[str, str]]":
-    """Return a safetensors file's arrays and its metadata."""
-    from safetensors import safe_open
+    """Return a safetensors file's arrays and its metadata.
 
-    with safe_open(os.fspath(path), framework="numpy") as tensors:
-        state = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
-        return state, dict(tensors.metadata() or {})
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no file.
+    ValueError
+        For a file that is not safetensors, or a damaged one.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path} must be a safetensors file, and there is none")
+    try:
+        with safe_open(os.fspath(path), framework="numpy") as tensors:
+            state = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+            return state, dict(tensors.metadata() or {})
+    except SafetensorError as error:
+        raise ValueError(f"{path} must be a safetensors file, got: {error}") from error

@@ -31,6 +31,9 @@ class EarlyStopping:
         The monitored value of the best epoch.
     best_epoch : int
         That epoch; 0 before the first.
+    best_weights : dict or None
+        ``net.state_dict()`` after it, while a fit is under way. A fit that goes on with a history
+        judges its epochs anew; set these weights before it, as they are in no history.
 
     Raises
     ------
@@ -66,33 +69,43 @@ class EarlyStopping:
         self.patience = as_int(patience, "patience", 1)
         self.best: float | None = None
         self.best_epoch = 0
-        self._weights: dict[str, Array] | None = None
+        self.best_weights: dict[str, Array] | None = None
         self._reference: float | None = None
         self._waited = 0
 
     def on_fit_begin(self, run: TrainingRun) -> None:
-        """Forget what an earlier fit was like."""
+        """Forget what an earlier fit was like, unless this one goes on with it."""
         self._monitor.begin(run)
         self._enough.begin(run)
-        self.best, self.best_epoch, self._weights = None, 0, None
+        self.best, self.best_epoch = None, 0
         self._reference, self._waited = None, 0
+        if not run.epoch:
+            self.best_weights = None
+        values = getattr(run.history, self._monitor.column)
+        for epoch, value in zip(run.history.epoch, values, strict=True):
+            self._judge(epoch, float(value))
 
     def on_epoch_end(self, run: TrainingRun) -> None:
         """Keep the best weights; stop when patience has run out."""
-        value = self._monitor.value(run)
-        if self._monitor.better(value, self.best):
-            weights = run.net.state_dict()
-            self.best, self.best_epoch, self._weights = value, run.epoch, weights
-        if self._enough.better(value, self._reference):
-            self._reference, self._waited = value, 0
-            return
-        self._waited += 1
+        if self._judge(run.epoch, self._monitor.value(run)):
+            self.best_weights = run.net.state_dict()
         if self._waited >= self.patience:
             since = f" since epoch {self.best_epoch}" if self.best_epoch else ""
             run.stop(f"{self._monitor.column} has not improved for {self._waited} epochs{since}")
 
     def on_fit_end(self, run: TrainingRun) -> None:
         """Give back the best weights."""
-        weights, self._weights = self._weights, None
+        weights, self.best_weights = self.best_weights, None
         if weights is not None:
             run.net.load_state_dict(weights)
+
+    def _judge(self, epoch: int, value: float) -> bool:
+        """Tell whether an epoch is the best so far, and count those without improvement."""
+        best = self._monitor.better(value, self.best)
+        if best:
+            self.best, self.best_epoch = value, epoch
+        if self._enough.better(value, self._reference):
+            self._reference, self._waited = value, 0
+        else:
+            self._waited += 1
+        return best

@@ -77,21 +77,28 @@ class ReduceLROnPlateau:
         self._waited = self._resting = 0
 
     def on_fit_begin(self, run: TrainingRun) -> None:
-        """Forget what an earlier fit was like."""
+        """Forget what an earlier fit was like, unless this one goes on with it."""
         self._monitor.begin(run)
         self._best, self._waited, self._resting = None, 0, 0
+        for value in getattr(run.history, self._monitor.column):
+            self._judge(float(value))
 
     def on_epoch_end(self, run: TrainingRun) -> None:
         """Reduce the learning rate when patience has run out."""
-        value = self._monitor.value(run)
+        if self._judge(self._monitor.value(run)):
+            lr = run.optimizer.lr
+            reduced = max(lr * self.factor, self.min_lr)
+            if 0.0 < reduced < lr:
+                run.optimizer.lr = reduced
+
+    def _judge(self, value: float) -> bool:
+        """Tell whether patience has run out with an epoch; count anew then."""
         improved = self._monitor.better(value, self._best)
         if improved:
             self._best = value
         self._waited = 0 if improved or self._resting else self._waited + 1
         self._resting = max(0, self._resting - 1)
-        if self._waited >= self.patience:
-            lr = run.optimizer.lr
-            reduced = max(lr * self.factor, self.min_lr)
-            if 0.0 < reduced < lr:
-                run.optimizer.lr = reduced
-            self._waited, self._resting = 0, self.cooldown
+        if self._waited < self.patience:
+            return False
+        self._waited, self._resting = 0, self.cooldown
+        return True

@@ -1,4 +1,4 @@
-"""The command line: ``fastfcn train``, ``plot``, ``warmup``, ``benchmark``.
+"""The command line: ``fastfcn train``, ``fastfcn predict`` and their kin.
 
 A module a command. Nothing but click is imported until one runs, so that --help answers at once.
 """
@@ -6,7 +6,7 @@ A module a command. Nothing but click is imported until one runs, so that --help
 import click
 
 import fastfcn
-from fastfcn.cli import benchmark, plot, train, warmup
+from fastfcn.cli import benchmark, evaluate, info, plot, predict, train, warmup
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,5 +15,5 @@ def main() -> None:
     """Train fully connected networks on the CPU, at the speed the hardware allows."""
 
 
-for command in (train.command, plot.command, warmup.command, benchmark.command):
-    main.add_command(command)
+for module in (train, evaluate, predict, plot, info, warmup, benchmark):
+    main.add_command(module.command)

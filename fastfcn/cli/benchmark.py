@@ -47,7 +47,11 @@ class _Measured(NamedTuple):
         return Roof(max(self.peaks[n_threads]), max(self.bandwidths[n_threads]))
 
 
-@click.command("benchmark", context_settings={"max_content_width": 100})
+@click.command(
+    "benchmark",
+    short_help="Measure this machine, and how near training comes to its limits.",
+    context_settings={"max_content_width": 100},
+)
 @threads_option
 @click.option(
     "--seconds",
@@ -164,11 +168,11 @@ def _roofs(measured: _Measured) -> str:
 
 
 def _epochs(measured: _Measured) -> str:
-    from fastfcn.rates import BATCH, MNIST_NETWORK, Setting
+    from fastfcn.rates import BATCH, SIZES, Setting
 
     work = _work(measured)
     limits = {n: work / measured.roof(n).peak for n in measured.threads}
-    sizes = "-".join(map(str, MNIST_NETWORK.sizes))
+    sizes = "-".join(map(str, SIZES))
     number = len(next(iter(measured.epochs.values())))
     lines = [
         f"One epoch of {sizes} in batches of {BATCH}, median of {number}",
@@ -278,9 +282,9 @@ def _as_json(measured: _Measured) -> dict[str, Any]:
 
 def _work(measured: _Measured) -> float:
     """Return the FLOP of an epoch: its dense matrix products."""
-    from fastfcn.rates import MNIST_NETWORK
+    from fastfcn.rates import SIZES, flops_per_sample
 
-    return float(MNIST_NETWORK.flops_per_sample * measured.samples)
+    return float(flops_per_sample(SIZES) * measured.samples)
 
 
 def _images(measured: _Measured) -> str:

@@ -27,6 +27,8 @@ def clean_errors(kept: str, less_memory: str) -> Iterator[None]:
         stop(f"Interrupted; {kept}.", INTERRUPTED)
     except MemoryError as error:
         stop(f"Error: not enough memory; {less_memory}. {error}".rstrip(), 1)
+    except BrokenPipeError:  # of a reader such as head, which has what it wants; click ends quietly
+        raise
     except OSError as error:
         stop(f"Error: {error}", 1)
 

@@ -1,13 +1,13 @@
 """``fastfcn plot``: figures of runs, networks and their mistakes."""
 
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from fastfcn.cli.data import TITLES, load
+from fastfcn.cli import data as sources
+from fastfcn.cli.data import TITLES
 from fastfcn.cli.messages import clean_errors, stop
 
 if TYPE_CHECKING:
@@ -178,11 +178,10 @@ def _weights(
 
     An image for each unit of the first layer of RUN.
     """
-    from fastfcn import plots
-    from fastfcn.runs import load_model
+    from fastfcn import models, plots
 
     figure = plots.first_layer_weights(
-        load_model(run).net, image_shape=image_shape, max_images=images, title=title
+        models.load(run).net, image_shape=image_shape, max_images=images, title=title
     )
     return figure, run / "weights.png"
 
@@ -229,43 +228,27 @@ class _Tested(NamedTuple):
 
 
 def _tested(run: Path, root: Path | None) -> _Tested:
-    from fastfcn.runs import load_model
-    from fastfcn.training import predict_proba
+    from fastfcn import models
 
-    train = _config(run).get("train", {})
-    name = train.get("dataset")
-    if name not in TITLES:
-        stop(
-            f"Error: {run / 'config.toml'} must name a data set, one of {', '.join(TITLES)}, got "
-            f"{name!r}.",
-            1,
-        )
-    model = load_model(run)
-    where = root if root is not None or "root" not in train else Path(train["root"])
-    test = load(name, where).arrays
-    probabilities = predict_proba(model.net, test.x_test, scale=model.scale, shift=model.shift)
-    names = _FASHION if name == "fashion_mnist" else None
-    return _Tested(test.x_test, test.y_test, probabilities, names)
-
-
-def _config(run: Path) -> dict[str, Any]:
-    file = run / "config.toml"
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        stop(f"Error: {run} must be a folder that fastfcn train wrote; it has no config.toml.", 1)
-    except ValueError as error:
-        stop(f"Error: {file} must be TOML as fastfcn train writes it: {error}", 1)
+    options = sources.config_of(run).get("train", {})
+    model = models.load(run)
+    if model.task != "classification":
+        raise ValueError(f"{run} must be of a classification to have mistakes, got {model.task}")
+    _, test = sources.held_out(model, run, root=root)
+    names = None if model.classes is None else tuple(map(str, model.classes))
+    if options.get("dataset") == "fashion_mnist":
+        names = _FASHION
+    return _Tested(test.x, test.y, model.predict_proba(test.x), names)
 
 
 def _title(run: Path) -> str | None:
     """Return the data and the sizes of a run folder; a CSV file says neither."""
     if not (run / "config.toml").is_file():
         return None
-    config = _config(run)
-    name = config.get("train", {}).get("dataset")
-    sizes = config.get("model", {}).get("sizes", ())
-    return ", ".join([TITLES.get(name, str(name)), "-".join(map(str, sizes))])
+    config = sources.config_of(run)
+    train, sizes = config.get("train", {}), config.get("model", {}).get("sizes", ())
+    name = train.get("dataset") or Path(train.get("data", "")).name
+    return ", ".join([TITLES.get(name, name), "-".join(map(str, sizes))])
 
 
 def _beside(path: Path, kind: str) -> Path:

@@ -1,86 +1,116 @@
 """A training run: what was asked for, what it gave, and how that is written and told."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fastfcn
 from fastfcn import runs
-from fastfcn.cli.data import TITLES, Data
+from fastfcn.cli import network
+from fastfcn.cli.data import Data
 from fastfcn.cli.messages import count
+from fastfcn.cli.scores import told
 
 if TYPE_CHECKING:
-    from fastfcn import nn
-    from fastfcn.history import Evaluation, History
-
-
-SHIFT = 0.0
-"""What is added to the data: nothing."""
+    from fastfcn.history import History
+    from fastfcn.models import Model
 
 
 class Options(NamedTuple):
     """What ``fastfcn train`` was asked for."""
 
     dataset: str | None
+    data: Path | None
+    target: str | None
+    exclude: tuple[str, ...]
+    image_size: tuple[int, int] | None
+    task: str | None
+    standardize: bool | None
+    validation: float | None
     layers: tuple[int, ...]
     activation: str
+    dropout: float
+    batch_norm: bool
+    layer_norm: bool
+    loss: str | None
+    label_smoothing: float
+    class_weight: str | None
     epochs: int
-    lr: float
-    momentum: float
+    optimizer: str
+    lr: float | None
+    momentum: float | None
     nesterov: bool
-    weight_decay: float
-    batch_size: int
+    weight_decay: float | None
+    clip_norm: float | None
+    schedule: str
+    schedule_epochs: int | None
+    schedule_factor: float | None
+    warm_up: int | None
+    early_stopping: int | None
+    batch_size: int | None
     dtype: str
     seed: int
     threads: int | None
     root: Path | None
     output: Path | None
+    resume: Path | None
     progress: bool
 
 
 class Run(NamedTuple):
     """What training gave."""
 
-    net: "nn.Sequential"
+    model: "Model"
     history: "History"
-    train: "Evaluation"
-    test: "Evaluation"
+    scores: dict[str, dict[str, Any]]
+    """On the training samples and on those held out, by their names."""
     seconds_around: float
     """Evaluating after each epoch, and compiling what that needs."""
     interrupted: bool
 
 
-def write(
-    folder: Path,
-    started: datetime,
-    options: Options,
-    data: Data,
-    architecture: runs.Architecture,
-    run: Run,
+def write_options(
+    folder: Path, options: Options, data: Data, result: dict[str, Any] | None = None
 ) -> None:
+    """Write the options, so that the file can be given to ``--config``; and what came of them."""
+    chosen = options._asdict()
+    for name in ("output", "resume"):
+        del chosen[name]
+    if options.data is None:
+        chosen["dataset"] = data.name
+    else:
+        chosen["data"] = options.data.resolve()
+    chosen = {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
+    tables = {"train": {k: v for k, v in chosen.items() if v != []}}
+    (folder / "config.toml").write_text(runs.to_toml(tables | (result or {})), encoding="utf-8")
+
+
+def write(folder: Path, started: datetime, options: Options, data: Data, run: Run) -> None:
     """Write a run's model, history, configuration and curves to its folder."""
     import platform
 
     import numba
     import numpy as np
 
-    from fastfcn import plots
+    from fastfcn import models, plots
 
     # The model first: it is what took the time.
-    runs.save_model(folder / "model.safetensors", run.net, architecture, data.scale, SHIFT)
+    models.save(folder / "model.safetensors", run.model)
     columns = run.history.as_dict()
     runs.write_history(folder / "history.csv", columns)
-    config = {
-        # The names of the options, so that each line is one to pass again.
-        "train": options._asdict() | {"dataset": data.name, "output": folder},
+    net = run.model.net
+    found = {
+        f"{part}_{name}": value
+        for part, values in run.scores.items()
+        for name, value in values.items()
+        if name != "samples"
+    }
+    result = {
         "model": {
-            "sizes": architecture.sizes,
-            "parameters": architecture.parameters,
-            "loss": "CrossEntropyLoss",
-            "optimizer": "SGD",
-            "scale": data.scale,
-            "shift": SHIFT,
+            "sizes": network.sizes(net),
+            "parameters": net.summary().parameters,
+            "task": run.model.task,
+            "loss": type(run.model.loss).__name__,
         },
         "made_with": {
             "fastfcn": fastfcn.__version__,
@@ -90,46 +120,51 @@ def write(
             "platform": platform.platform(),
         },
         "result": {
+            "folder": folder,
             "started": started.isoformat(timespec="seconds"),
             "epochs_done": len(run.history),
             "interrupted": run.interrupted,
-            "train_loss": run.train.loss,
-            "train_accuracy": run.train.accuracy,
-            "test_loss": run.test.loss,
-            "test_accuracy": run.test.accuracy,
+            **found,
             "training_seconds": sum(run.history.seconds),
             "compile_seconds": run.history.compile_seconds,
         },
     }
-    (folder / "config.toml").write_text(runs.to_toml(config), encoding="utf-8")
-    title = f"{TITLES[data.name]}, {_joined(architecture.sizes)}"
+    write_options(folder, options, data, result)
+    title = f"{data.title}, {_joined(network.sizes(net))}"
     plots.curves(columns, title).savefig(folder / "curves.png", dpi=150)
 
 
-def _joined(sizes: Sequence[int]) -> str:
+def _joined(sizes: tuple[int, ...]) -> str:
     return "-".join(map(str, sizes))
 
 
-def summary(
-    folder: Path, options: Options, data: Data, architecture: runs.Architecture, run: Run
-) -> str:
+def summary(folder: Path, options: Options, data: Data, run: Run) -> str:
     """Return what the terminal shows of a run, a line a fact."""
-    history = run.history
-    x_train, _, x_test, _ = data.arrays
+    history, net = run.history, run.model.net
+    whole = net.summary()
+    samples = len(data.train.y)
     seconds = sum(history.seconds)
-    speed = len(history) * len(x_train) / max(seconds, 1e-9)
-    momentum = "Nesterov momentum" if options.nesterov else "momentum"
-    sgd = f"SGD, lr {options.lr:g}, {momentum} {options.momentum:g}"
+    speed = len(history) * samples / max(seconds, 1e-9)
+    flops = whole.training_flops
+    steps = f"{network.OPTIMIZERS[options.optimizer].name}, lr {options.lr:g}"
+    if options.momentum is not None:
+        steps += f", {'Nesterov momentum' if options.nesterov else 'momentum'} {options.momentum:g}"
     if options.weight_decay:
-        sgd += f", weight decay {options.weight_decay:g}"
+        steps += f", weight decay {options.weight_decay:g}"
+    if options.schedule != "constant":
+        steps += f", {options.schedule} schedule"
+    parts = [("training", data.train), *data.held_out.items()]
+    sizes = [f"{len(part.y):,} {name}" for name, part in parts]
+    joined = f"{', '.join(sizes[:-1])} and {sizes[-1]}" if len(sizes) > 1 else sizes[0]
+    layers = [_joined(network.sizes(net)), options.activation]
+    layers += ["batch normalisation"] * options.batch_norm
+    layers += ["layer normalisation"] * options.layer_norm
+    layers += [f"dropout {options.dropout:g}"] * (options.dropout > 0.0)
     rows = [
-        (
-            "data",
-            f"{TITLES[data.name]}: {len(x_train):,} training and {len(x_test):,} test samples",
-        ),
-        ("layers", f"{_joined(architecture.sizes)}, {options.activation}, {options.dtype}"),
-        ("parameters", f"{architecture.parameters:,}"),
-        ("optimiser", f"{sgd}, batch {options.batch_size}, seed {options.seed}"),
+        ("data", f"{data.title}: {joined} samples"),
+        ("layers", ", ".join([*layers, options.dtype])),
+        ("parameters", f"{whole.parameters:,}"),
+        ("optimiser", f"{steps}, batch {options.batch_size}, seed {options.seed}"),
         (
             "training",
             f"{count(len(history), 'epoch')} in {seconds:.2f} s"
@@ -139,15 +174,21 @@ def summary(
         ("speed", f"{speed:,.0f} samples/s"),
         (
             "",
-            f"{speed * architecture.flops_per_sample / 1e9:,.1f} GFLOP/s  (dense matrix products: "
-            f"{architecture.flops_per_sample:,} FLOP a sample)",
+            f"{speed * flops / 1e9:,.1f} GFLOP/s  (dense matrix products: {flops:,} FLOP a sample)",
         ),
-        ("train", _score(run.train)),
-        ("test", _score(run.test)),
+        *[(part, told(found)) for part, found in run.scores.items()],
         ("written", str(folder)),
     ]
+    if history.stop_reason is not None and not run.interrupted:
+        rows.insert(-1, ("stopped", history.stop_reason))
+    if options.data is not None:
+        rows.insert(1, ("task", _task(run.model)))
     return "\n".join(f"{name:<10}  {text}" for name, text in rows)
 
 
-def _score(result: "Evaluation") -> str:
-    return f"accuracy {result.accuracy:.4f}  loss {result.loss:.4f}"
+def _task(model: "Model") -> str:
+    if model.classes is None:
+        return f"regression of {model.target_name}"
+    shown = ", ".join(map(str, model.classes[:5])) + (" ..." if len(model.classes) > 5 else "")
+    what = "" if model.target_name is None else f" of {model.target_name}"
+    return f"classification{what}, {len(model.classes)} classes: {shown}"

@@ -5,7 +5,9 @@ import click
 from fastfcn.cli.messages import clean_errors
 
 
-@click.command("warmup", context_settings={"max_content_width": 100})
+@click.command(
+    "warmup", short_help="Compile the kernels ahead.", context_settings={"max_content_width": 100}
+)
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "float64"]),

@@ -58,7 +58,7 @@ class Adagrad(Optimizer):
 
     kernel = kernels.adagrad
     slots = ("sum",)
-    options = ("lr_decay", "initial_accumulator_value", "eps", *DECAY_OPTIONS)
+    options = ("lr", "lr_decay", "initial_accumulator_value", "eps", *DECAY_OPTIONS)
 
     def __init__(
         self,

@@ -63,7 +63,7 @@ class Adam(Optimizer):
     array([0.75, 1.25, 1.  ], dtype=float32)
     """
 
-    options = ("betas", "eps", "amsgrad", *DECAY_OPTIONS)
+    options = ("lr", "betas", "eps", "amsgrad", *DECAY_OPTIONS)
 
     def __init__(
         self,

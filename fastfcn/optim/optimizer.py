@@ -46,7 +46,7 @@ class Optimizer:
     """
 
     options: ClassVar[tuple[str, ...]]
-    """Names of the hyperparameters beside ``lr``, as the constructor takes them."""
+    """Names of the hyperparameters, as the constructor takes them."""
 
     def __init__(
         self,
@@ -131,7 +131,11 @@ class Optimizer:
         step = self.steps + 1.0 + np.arange(len(lr))
         weight_decay = np.full(len(lr), self.weight_decay)
         if self.decay_by_batch:
-            weight_decay /= np.maximum(samples, np.finfo(np.float64).tiny)
+            # A batch without weight has nothing to learn from, and nothing to decay for.
+            counts = np.broadcast_to(np.asarray(samples, np.float64), weight_decay.shape)
+            weight_decay = np.divide(
+                weight_decay, counts, out=np.zeros(len(lr)), where=counts > 0.0
+            )
         rows = np.zeros((len(lr), 2, kernels.HYPERPARAMETERS), self.dtype)
         smallest = np.finfo(self.dtype).smallest_normal
         for others in (0, 1):
@@ -204,7 +208,6 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """Return hyperparameters, steps done and copies of each parameter's state, in order."""
         return {
-            "lr": self.lr,
             **{name: getattr(self, name) for name in self.options},
             "steps": self.steps,
             **{slot: [view.copy() for view in self._slot_views(slot)] for slot in self.slots},
@@ -220,9 +223,9 @@ class Optimizer:
             then.
         """
         # Made for its checks, and for the slots that go with the options.
-        given = {name: state[name] for name in ("lr", *self.options) if name in state}
+        given = {name: state[name] for name in self.options if name in state}
         other = type(self)(self.parameters, **given)
-        expected = {"lr", "steps", *self.options, *other.slots}
+        expected = {"steps", *self.options, *other.slots}
         if set(state) != expected:
             raise ValueError(
                 f"state must be a {type(self).__name__}'s, with {sorted(expected)}, got "
@@ -237,16 +240,16 @@ class Optimizer:
         for slot in other.slots:
             for view, saved in zip(other._slot_views(slot), state[slot], strict=True):
                 view[...] = saved
-        for name in ("lr", *self.options, "state", "steps"):
+        for name in (*self.options, "state", "steps"):
             setattr(self, name, getattr(other, name))
 
     def __repr__(self) -> str:
-        values = [f"{name}={getattr(self, name)}" for name in ("lr", *self.options)]
+        values = [f"{name}={getattr(self, name)}" for name in self.options]
         return f"{type(self).__name__}({', '.join(values)})"
 
 
 DECAY_OPTIONS = ("weight_decay", "decay_bias", "decay_by_batch")
-"""Hyperparameters that every optimiser has beside the learning rate."""
+"""Weight decay's hyperparameters, which every optimiser has."""
 
 
 def _checked(parameters: Iterable[Parameter]) -> list[Parameter]:

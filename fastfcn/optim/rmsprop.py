@@ -60,7 +60,7 @@ class RMSprop(Optimizer):
     """
 
     kernel = kernels.rmsprop
-    options = ("alpha", "eps", "momentum", "centered", *DECAY_OPTIONS)
+    options = ("lr", "alpha", "eps", "momentum", "centered", *DECAY_OPTIONS)
 
     def __init__(
         self,

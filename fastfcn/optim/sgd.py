@@ -51,7 +51,7 @@ class SGD(Optimizer):
 
     kernel = kernels.sgd
     slots = ("velocity",)
-    options = ("momentum", "nesterov", *DECAY_OPTIONS)
+    options = ("lr", "momentum", "nesterov", *DECAY_OPTIONS)
 
     def __init__(
         self,

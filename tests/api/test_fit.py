@@ -219,3 +219,31 @@ def test_without_shuffling_batches_come_in_order():
     other = mlp(SIZES)
     step_by_step(other, sgd(other), losses.CrossEntropyLoss(), x, y, shuffle=False)
     assert same_state(net.state_dict(), other.state_dict())
+
+
+def test_a_function_may_give_the_order_and_is_asked_for_each_epoch():
+    x, y = data()
+    asked = []
+
+    def order(epoch, n):
+        asked.append((epoch, n))
+        return batch_order(3, epoch, n)
+
+    net, _ = fitted(x, y, shuffle=order, epochs=2, seed=9)
+    assert same_state(net.state_dict(), fitted(x, y, epochs=2, seed=3)[0].state_dict())
+    assert asked == [(1, N), (2, N)]
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        (np.arange(N - 1), f"must return {N} row numbers, got shape"),
+        (np.arange(N) + 0.0, f"must return {N} row numbers, got shape"),
+        (np.arange(N) + 1, f"must return rows between 0 and {N - 1}, got 1 to {N}"),
+        (np.arange(N) - 1, f"must return rows between 0 and {N - 1}, got -1"),
+    ],
+)
+def test_an_order_that_is_none_is_refused(order, message):
+    x, y = data()
+    with pytest.raises(ValueError, match=message):
+        fitted(x, y, shuffle=lambda epoch, n: order)

@@ -5,7 +5,7 @@ import pytest
 
 from api.checks import mlp
 from fastfcn import nn, optim
-from fastfcn.runs import Architecture
+from fastfcn.rates import flops_per_sample
 
 
 def every_layer():
@@ -41,9 +41,9 @@ def test_totals_are_those_of_the_network():
 
 
 @pytest.mark.parametrize("sizes", [(784, 256, 128, 10), (5, 3)])
-def test_operations_to_train_are_those_of_a_run_folder(sizes):
+def test_operations_to_train_are_those_the_epochs_limit_counts(sizes):
     summary = mlp(sizes).summary()
-    assert summary.training_flops == Architecture(sizes).flops_per_sample
+    assert summary.training_flops == flops_per_sample(sizes)
 
 
 def test_a_gradient_that_the_first_layer_must_hand_down_counts():

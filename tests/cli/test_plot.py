@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 from matplotlib.figure import Figure
 
-from fastfcn import cli
+import fastfcn
+from fastfcn import cli, nn
 
 STARTS = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
@@ -20,11 +21,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = CliRunner().invoke(cli.main, [*words, "--output", str(folder), "--no-progress"])
     assert done.exit_code == 0, done.output
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -143,6 +139,8 @@ def test_what_cannot_be_drawn_is_said_in_a_line(folder: Path, tmp_path: Path) ->
     strange = tmp_path / "strange"
     strange.mkdir()
     (strange / "config.toml").write_text('[train]\ndataset = "other"\n', encoding="utf-8")
+    net = nn.Sequential(nn.Linear(64, 10))
+    fastfcn.save(strange / "model.safetensors", net, task="classification")
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.toml").write_text("[train", encoding="utf-8")

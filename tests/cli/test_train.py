@@ -7,26 +7,29 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 import fastfcn
+from command_line import config_of, done, flowers, run, same_model
 from fastfcn import cli, datasets, losses, runs, training
 from fastfcn.callbacks import TrainingRun
+from fastfcn.cli import network
+from fastfcn.cli.record import Options
+from fastfcn.rates import flops_per_sample
 
 QUICK = ("--dataset", "digits", "--epochs", "2", "--layers", "16", "8")
-FILES = {"model.safetensors", "history.csv", "config.toml", "curves.png"}
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+FILES = {
+    "model.safetensors",
+    "checkpoint.safetensors",
+    "history.csv",
+    "config.toml",
+    "curves.png",
+}
 
 
 @pytest.fixture
@@ -41,17 +44,8 @@ def no_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastfcn.datasets.images.download", fail)
 
 
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(cli.main, [str(word) for word in arguments])
-    unexpected = result.exception
-    assert unexpected is None or isinstance(unexpected, SystemExit), repr(unexpected)
-    return result
-
-
 def train(*arguments: object) -> Result:
-    result = run("train", *arguments)
-    assert result.exit_code == 0, result.output
-    return result
+    return done("train", *arguments)
 
 
 def parsed(*arguments: str) -> Any:
@@ -59,23 +53,23 @@ def parsed(*arguments: str) -> Any:
     return cli.main.commands["train"].make_context("train", list(arguments)).params
 
 
-def config_of(folder: str | Path) -> dict[str, Any]:
-    return tomllib.loads((Path(folder) / "config.toml").read_text(encoding="utf-8"))
-
-
-def same_model(first: str, second: str) -> bool:
-    """Whether two run folders hold the same parameters, bit for bit."""
-    states = [runs.load_model(folder).net.state_dict() for folder in (first, second)]
-    assert states[0].keys() == states[1].keys()
-    return all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
-
-
 def test_the_defaults_are_the_references_settings() -> None:
     options = parsed()
     assert options["layers"] == (256, 128)
     assert options["activation"] == "relu"
-    assert (options["epochs"], options["batch_size"]) == (20, 128)
-    assert (options["lr"], options["momentum"], options["weight_decay"]) == (0.02, 0.9, 0.0)
+    assert options["epochs"] == 20
+    filled = network.with_defaults(Options(**options))
+    assert (filled.optimizer, filled.lr, filled.momentum, filled.weight_decay) == (
+        "sgd", 0.02, 0.9, 0.0
+    )  # fmt: skip
+
+
+def test_a_batch_has_128_samples_or_all_there_are() -> None:
+    train(*QUICK, "--output", "out")
+    assert config_of("out")["train"]["batch_size"] == 128
+    flowers(Path("f.csv"))
+    train("--data", "f.csv", "--target", "kind", "--epochs", "1", "--output", "small")
+    assert config_of("small")["train"]["batch_size"] == 72
 
 
 def test_the_command_line_of_the_readme_is_parsed_as_written() -> None:
@@ -100,7 +94,7 @@ def test_layers_takes_its_sizes_separated_by_spaces_or_commas(words: list[str]) 
     assert parsed(*words)["layers"] == (32, 16, 8)
 
 
-def test_a_run_folder_has_the_four_files_and_nothing_else() -> None:
+def test_a_run_folder_has_its_five_files_and_nothing_else() -> None:
     train(*QUICK, "--output", "out")
     assert {path.name for path in Path("out").iterdir()} == FILES
 
@@ -123,7 +117,8 @@ def test_the_saved_model_predicts_what_the_summary_and_the_config_say(
     dtype: str, activation: str
 ) -> None:
     result = train(*QUICK, "--output", "out", "--dtype", dtype, "--activation", activation)
-    net, scale, shift = runs.load_model("out")
+    model = fastfcn.load("out")
+    net, scale, shift = model.net, model.scale, model.shift
     _, _, x_test, y_test = datasets.digits()
     criterion = losses.CrossEntropyLoss()
     found = training.evaluate(net, x_test, y_test, loss=criterion, scale=scale, shift=shift)
@@ -133,24 +128,11 @@ def test_the_saved_model_predicts_what_the_summary_and_the_config_say(
     assert net.state_dict()["0.weight"].dtype == dtype
 
 
-@pytest.mark.parametrize("activation", list(runs.ACTIVATIONS))
-def test_a_model_reads_back_with_the_same_bits(activation: str, tmp_path: Path) -> None:
-    architecture = runs.Architecture((5, 7, 3), activation, "float32")
-    net = architecture.build(np.random.default_rng(1))
-    runs.save_model(tmp_path / "m.safetensors", net, architecture, scale=0.1, shift=-0.3)
-    again, scale, shift = runs.load_model(tmp_path / "m.safetensors")
-    x = np.random.default_rng(2).normal(size=(9, 5)).astype(np.float32)
-    assert (scale, shift) == (0.1, -0.3)
-    assert np.array_equal(training.predict(again, x), training.predict(net, x))
-    assert repr(again) == repr(net)
-
-
-def test_a_model_file_of_someone_else_is_refused_by_name(tmp_path: Path) -> None:
-    from safetensors.numpy import save_file
-
-    save_file({"w": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match=r"other\.safetensors must have the metadata"):
-        runs.load_model(tmp_path / "other.safetensors")
+@pytest.mark.parametrize("activation", list(network.ACTIVATIONS))
+def test_every_activation_trains_and_reads_back(activation: str) -> None:
+    train(*QUICK, "--activation", activation, "--output", "out")
+    kind = type(fastfcn.load("out").net[1]).__name__
+    assert kind == network.ACTIVATIONS[activation]
 
 
 def test_history_has_one_row_an_epoch_that_reads_back_exactly() -> None:
@@ -205,7 +187,7 @@ def test_the_summary_has_what_the_readme_promises() -> None:
 def test_flops_are_those_of_the_dense_products_without_the_first_layers_delta() -> None:
     forward = 2 * (784 * 256 + 256 * 128 + 128 * 10)
     deltas = 2 * (256 * 128 + 128 * 10)
-    assert runs.Architecture((784, 256, 128, 10)).flops_per_sample == 2 * forward + deltas
+    assert flops_per_sample((784, 256, 128, 10)) == 2 * forward + deltas
 
 
 def test_progress_is_a_line_an_epoch_and_can_be_turned_off() -> None:
@@ -301,6 +283,17 @@ def test_an_empty_folder_may_be_written_to() -> None:
         (["--batch-size", "0"], "'--batch-size'"),
         (["--batch-size", "1434"], "at most the 1,433 training samples of digits"),
         (["--nesterov", "--momentum", "0"], "needs --momentum above 0"),
+        (["--nesterov", "--optimizer", "adam"], "is for --optimizer sgd, got adam"),
+        (["--momentum", "0.5", "--optimizer", "adam"], "is for --optimizer sgd or rmsprop"),
+        (["--batch-norm", "--layer-norm"], "give --batch-norm or --layer-norm, not both"),
+        (["--dropout", "1"], "'--dropout'"),
+        (["--clip-norm", "0"], "'--clip-norm'"),
+        (["--early-stopping", "3"], "test samples must not choose the epoch"),
+        (["--early-stopping", "3", "--validation", "0"], "needs --validation above 0"),
+        (["--schedule", "cosine", "--schedule-epochs", "3"], "is for --schedule step or plateau"),
+        (["--schedule-factor", "0.5"], "or plateau, got constant"),
+        (["--schedule", "plateau", "--schedule-factor", "1"], "must be below 1"),
+        (["--loss", "mse"], "must be one of cross_entropy for classification, got mse"),
         (["--threads", "100000"], "n_threads must be between 1 and"),
         (["--dtype", "float16"], "'--dtype'"),
         (["--activation", "softmax"], "'--activation'"),
@@ -319,10 +312,56 @@ def test_a_bad_option_is_named_and_nothing_is_written(words: list[str], message:
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize("name", list(network.OPTIMIZERS))
+def test_every_optimiser_learns_with_its_defaults_which_are_written_down(name: str) -> None:
+    train("--dataset", "digits", "--layers", "32", "--epochs", "25", "--batch-size", "32",
+          "--optimizer", name, "--output", "out")  # fmt: skip
+    config = config_of("out")
+    assert config["result"]["test_accuracy"] > 0.9
+    kind = network.OPTIMIZERS[name]
+    assert (config["train"]["lr"], config["train"]["weight_decay"]) == (kind.lr, kind.weight_decay)
+    assert config["train"].get("momentum") == kind.momentum
+
+
+def test_layers_come_in_the_order_of_the_field() -> None:
+    train(*QUICK[:4], "--layers", "8", "6", "--batch-norm", "--dropout", "0.25", "--output", "out")
+    kinds = [type(layer).__name__ for layer in fastfcn.load("out").net]
+    hidden = ["Linear", "BatchNorm1d", "ReLU", "Dropout"]
+    assert kinds == [*hidden, *hidden, "Linear"]
+    train(*QUICK[:4], "--layers", "8", "--layer-norm", "--output", "other")
+    kinds = [type(layer).__name__ for layer in fastfcn.load("other").net]
+    assert kinds == ["Linear", "LayerNorm", "ReLU", "Linear"]
+
+
+@pytest.mark.parametrize("schedule", network.SCHEDULES)
+@pytest.mark.parametrize("warm_up", [None, 2])
+def test_every_schedule_trains_and_changes_the_run(schedule: str, warm_up: int | None) -> None:
+    words = (*QUICK[:2], "--layers", "8", "--epochs", "6")
+    extra = () if warm_up is None else ("--warm-up", warm_up)
+    # Such small steps improve the loss by less than counts: patience runs out at once.
+    more = ("--schedule-epochs", 1, "--lr", 1e-5) if schedule == "plateau" else ()
+    train(*words, *more[2:], "--output", "plain")
+    train(*words, *more, *extra, "--schedule", schedule, "--output", "out")
+    same = schedule == "constant" and warm_up is None
+    assert same_model("plain", "out") == same
+
+
+def test_early_stopping_keeps_the_best_epoch() -> None:
+    train(*QUICK[:2], "--layers", "16", "--lr", "1.5", "--epochs", "200", "--validation", "0.3",
+          "--early-stopping", "3", "--output", "out")  # fmt: skip
+    with open("out/history.csv", newline="", encoding="utf-8") as file:
+        losses_ = [float(row["val_loss"]) for row in csv.DictReader(file)]
+    best = losses_.index(min(losses_))
+    assert len(losses_) == best + 1 + 3 < 200
+    assert config_of("out")["result"]["validation_loss"] == min(losses_)
+
+
 def test_a_run_that_diverges_says_so_and_keeps_its_files() -> None:
     result = run("train", *QUICK, "--lr", "1e30", "--output", "out")
     assert result.exit_code == 1
-    assert "training diverged; try a smaller --lr" in result.stderr
+    assert re.search(
+        r"diverged in epoch 1: the loss is (nan|inf); try --lr below 1e\+30", result.stderr
+    )
     assert {path.name for path in Path("out").iterdir()} == FILES
 
 

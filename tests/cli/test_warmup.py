@@ -69,6 +69,10 @@ for dtype in (np.float32, np.float64):
             net.backward(loss.grad(out, y))
             sgd.step()
             sgd.zero_grad()
+    for make in (optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad, optim.LBFGS):
+        for options in ({}, {"amsgrad": True} if make is optim.Adam else {}):
+            other = make(net.parameters(), **options)
+            ff.fit(net, inputs[2], labels, loss=wholes[0], optimizer=other, batch_size=5)
     for layer in (nn.Linear(4, 2, bias=False, dtype=dtype), nn.Softmax(), nn.ELU()):
         out = layer(inputs[2].astype(dtype))
         layer.backward(np.ones_like(out))

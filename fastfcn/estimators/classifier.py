@@ -1,0 +1,435 @@
+"""Classification, scikit-learn's way."""
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.metrics import accuracy_score
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.validation import validate_data
+
+from fastfcn import losses
+from fastfcn.buffers import Array
+from fastfcn.estimators.base import BaseFCN
+from fastfcn.estimators.convergence import Validation
+
+
+class FCNClassifier(ClassifierMixin, BaseFCN):
+    """Fully connected classifier with scikit-learn's interface: a superset of ``MLPClassifier``.
+
+    Parameters up to ``max_fun`` have scikit-learn's names, defaults and meaning.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of int, default (100,)
+        Sizes of the hidden layers; () is logistic regression.
+    activation : str, activation of :mod:`fastfcn.nn`, or a sequence of them, default "relu"
+        Of the hidden layers: one for all, or one for each. Names: "identity", "logistic" (also
+        "sigmoid"), "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus".
+    solver : {"adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad"}, default "adam"
+        "lbfgs" goes through SciPy on all rows at once; the others train in batches.
+    alpha : float, default 0.0001
+        Strength of the L2 penalty alpha/2 Σ W² on the weights, not the biases, divided by the
+        rows' weights in the batch. For "adamw" the decoupled decay: a step takes lr·alpha of W.
+    batch_size : int or "auto", default "auto"
+        Rows a step; "auto" is min(200, n).
+    learning_rate : {"constant", "invscaling", "adaptive"} or schedule, default "constant"
+        The names are for "sgd": "invscaling" is learning_rate_init / (t_ + 1)^power_t after each
+        epoch, "adaptive" divides by 5 where training would stop and stops below 1e-6. A schedule
+        of :mod:`fastfcn.schedules` serves every solver but "lbfgs".
+    learning_rate_init : float, default 0.001
+        Learning rate to begin with.
+    power_t : float, default 0.5
+        For "invscaling".
+    max_iter : int, default 200
+        Epochs; iterations of "lbfgs".
+    shuffle : bool, default True
+        Whether each epoch takes the rows in another order.
+    random_state : int, RandomState or None, default None
+        Of the initial weights, the validation split, the order of the rows, and dropout.
+    tol : float, default 1e-4
+        What counts as an improvement of the loss, or of the score with ``early_stopping``.
+    verbose : bool or int, default False
+        Whether to print each iteration's loss.
+    warm_start : bool, default False
+        Whether ``fit`` goes on with the weights and the optimiser's state of the last call.
+    momentum : float, default 0.9
+        For "sgd", in [0, 1).
+    nesterovs_momentum : bool, default True
+        For "sgd".
+    early_stopping : bool, default False
+        Whether to stop by the score on rows that are not trained on, and give back the weights
+        that scored best. Those rows are a share of the given ones, with each class's share kept
+        where it can be, or ``X_val`` and ``y_val``.
+    validation_fraction : float, default 0.1
+        That share.
+    beta_1, beta_2 : float, default 0.9 and 0.999
+        For "adam" and "adamw"; beta_2 also for "rmsprop".
+    epsilon : float, default 1e-8
+        For "adam", "adamw", "rmsprop" and "adagrad".
+    n_iter_no_change : int, default 10
+        Training stops after more than so many epochs in a row without an improvement.
+    max_fun : int, default 15000
+        Evaluations of the loss by "lbfgs".
+    loss : "log_loss" or Loss, default "log_loss"
+        Cross-entropy, or an object of :mod:`fastfcn.losses` that takes logits: with class indices
+        for more than two classes, else with a 0/1 matrix. Its reduction counts:
+        ``reduction="batchmean"`` is scikit-learn's.
+    class_weight : dict, "balanced" or None, default None
+        Weight of each class, by its label; "balanced" is inverse to the classes' frequencies.
+    label_smoothing : float, default 0.0
+        Share of each target, in [0, 1), that is spread evenly over the classes. For "log_loss".
+    dropout : float or sequence of float, default 0.0
+        Share of each hidden layer's outputs that a step leaves out: one for all or one for each.
+    normalization : {"batch", "layer"} or None, default None
+        Whether to normalise before each hidden activation: over the batch, or over each row.
+    clip_norm : float or None, default None
+        Longest gradient of a step.
+    n_threads : int or None, default None
+        Threads; by default what Numba is set to, fewer for small networks. Results do not depend
+        on it.
+    callbacks : list of objects or None, default None
+        For :func:`fastfcn.fit`: see :mod:`fastfcn.callbacks`. Not for "lbfgs".
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        Labels, sorted.
+    network_ : fastfcn.nn.Sequential
+        The network, which ends before the output activation.
+    coefs_, intercepts_ : list of ndarray
+        Weights (in, out) and biases, layer by layer. Views of the network's: writing into them,
+        or assigning to an entry, changes the network.
+    loss_ : float
+        The last iteration's loss with its penalty.
+    best_loss_ : float or None
+        The smallest; None with ``early_stopping``.
+    loss_curve_ : list of float
+        The loss of every iteration.
+    validation_scores_, validation_loss_curve_ : list of float or None
+        Accuracy and loss on the rows that are not trained on, after each iteration; None without
+        such rows.
+    best_validation_score_ : float or None
+        The best score; None without ``early_stopping``.
+    stopped_ : bool
+        Whether training ended because nothing improved. With ``early_stopping``, ``partial_fit``
+        changes nothing any more then.
+    n_iter_ : int
+        Iterations of the last call.
+    t_ : int
+        Rows trained on, in all calls.
+    n_features_in_, feature_names_in_
+        As in all of scikit-learn.
+    n_layers_, n_outputs_ : int
+        Layers, input and output among them; outputs of the network.
+    out_activation_ : {"softmax", "logistic"}
+        From outputs to probabilities.
+    optimizer_ : fastfcn.optim optimiser
+        With its state. Not for "lbfgs".
+    history_ : fastfcn.History
+        Of the last call: seconds, accuracy and more. Not for "lbfgs".
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
+    >>> classifier = FCNClassifier((64,), tol=1e-3, learning_rate_init=0.01, random_state=0)
+    >>> classifier.fit(X_train, y_train).score(X_test, y_test) > 0.95
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseFCN._parameter_constraints,
+        "loss": [StrOptions({"log_loss"}), losses.Loss],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        loss: Any = "log_loss",
+        class_weight: Any = None,
+        label_smoothing: float = 0.0,
+        dropout: Any = 0.0,
+        normalization: str | None = None,
+        clip_norm: float | None = None,
+        n_threads: int | None = None,
+        callbacks: Any = None,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            loss=loss,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            dropout=dropout,
+            normalization=normalization,
+            clip_norm=clip_norm,
+            n_threads=n_threads,
+            callbacks=callbacks,
+        )
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> "FCNClassifier":
+        """Train.
+
+        Parameters
+        ----------
+        X : array-like or sparse (n, features)
+            The data; float32 stays float32, other types become float64.
+        y : array-like (n,) or (n, n_outputs)
+            Labels, of any type that sorts; for several at once a 0/1 matrix.
+        sample_weight : array-like (n,), optional
+            Weights of the rows.
+        X_val, y_val, sample_weight_val : as X, y and sample_weight, optional
+            Rows to score after each epoch; with ``early_stopping`` they take the place of the
+            split.
+
+        Returns
+        -------
+        FCNClassifier
+            Itself.
+        """
+        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
+        return self
+
+    @available_if(lambda estimator: estimator._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        classes: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> "FCNClassifier":
+        """Train one epoch on the given rows, from where the last call ended.
+
+        Parameters
+        ----------
+        X, y, sample_weight, X_val, y_val, sample_weight_val
+            As :meth:`fit`.
+        classes : array-like, optional
+            All labels that will ever come; needed in the first call.
+
+        Returns
+        -------
+        FCNClassifier
+            Itself.
+        """
+        self._check_classes(y, classes)
+        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+        return self
+
+    def _check_classes(self, y: Any, classes: Any) -> None:
+        known = getattr(self, "classes_", None)
+        if classes is None:
+            if known is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            return
+        labels = unique_labels(classes)
+        if known is not None:
+            if not np.array_equal(known, labels):
+                raise ValueError(
+                    f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
+                    f"{known!r}"
+                )
+            return
+        multilabel = type_of_target(y).startswith("multilabel")
+        self._label_binarizer = LabelBinarizer().fit(y if multilabel else labels)
+        self.classes_ = self._label_binarizer.classes_
+
+    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            multi_output=True,
+            dtype=(np.float64, np.float32),
+            reset=reset,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y
+
+    def _encode(self, y: Any, incremental: bool) -> Array:
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        else:
+            present = unique_labels(y)
+            if self.warm_start and not incremental:
+                if set(present) != set(self.classes_):
+                    raise ValueError(
+                        "warm_start can only be used where `y` has the same classes as in the "
+                        f"previous call to fit. Previously got {self.classes_}, `y` has {present}"
+                    )
+            elif len(np.setdiff1d(present, self.classes_, assume_unique=True)):
+                raise ValueError(
+                    "`y` has classes not in `self.classes_`. `self.classes_` has "
+                    f"{self.classes_}. 'y' has {present}."
+                )
+        if self._multiclass:
+            labels: Array = np.searchsorted(self.classes_, y).astype(np.int64)
+            return labels
+        target = np.asarray(self._label_binarizer.transform(y))
+        smoothing = self.label_smoothing
+        return target * (1 - smoothing) + smoothing / 2 if smoothing else target
+
+    @property
+    def _multiclass(self) -> bool:
+        return bool(self._label_binarizer.y_type_ == "multiclass")
+
+    def _out_activation(self) -> str:
+        return "softmax" if self._multiclass else "logistic"
+
+    def _outputs_of(self, target: Array) -> int:
+        return len(self.classes_) if self._multiclass else int(target.shape[1])
+
+    def _row_weights(self, y: Any, sample_weight: Array | None, incremental: bool) -> Any:
+        if self.class_weight is None:
+            return sample_weight
+        if incremental and self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all labels at once and is not supported for "
+                "partial_fit; pass the dict that sklearn.utils.class_weight.compute_class_weight "
+                "gives for all of them"
+            )
+        weights = compute_sample_weight(self.class_weight, y)
+        return weights if sample_weight is None else weights * sample_weight
+
+    def _criterion(self) -> losses.Loss:
+        if isinstance(self.loss, losses.Loss):
+            return self.loss
+        if self._multiclass:
+            return losses.CrossEntropyLoss(
+                label_smoothing=self.label_smoothing, reduction="batchmean"
+            )
+        return losses.BCEWithLogitsLoss(reduction="batchmean")
+
+    def _strata(self, target: Array, n_validation: int) -> Array | None:
+        if target.ndim == 2:
+            return target if target.shape[1] == 1 else None
+        counts = np.bincount(target, minlength=len(self.classes_))
+        counts = counts[counts > 0]
+        enough = min(n_validation, len(target) - n_validation) >= len(counts)
+        return target if enough and counts.min() > 1 else None
+
+    def _score_encoded(self, output: Array, validation: Validation) -> float:
+        predicted = output.argmax(axis=1) if self._multiclass else output > 0
+        target = validation.target if self._multiclass else validation.target > 0.5
+        return float(accuracy_score(target, predicted, sample_weight=validation.sample_weight))
+
+    def predict(self, X: Any) -> Array:
+        """Return labels, or a 0/1 matrix where there are several at once.
+
+        Parameters
+        ----------
+        X : array-like or sparse (n, features)
+            The data.
+        """
+        output = self._output(X)
+        if self._multiclass:
+            return np.asarray(self.classes_[output.argmax(axis=1)])
+        p = expit(output)
+        return np.asarray(
+            self._label_binarizer.inverse_transform(p[:, 0] if self.n_outputs_ == 1 else p)
+        )
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return probabilities (n, classes), in the order of ``classes_``.
+
+        Parameters
+        ----------
+        X : array-like or sparse (n, features)
+            The data.
+        """
+        output = self._output(X)
+        if self._multiclass:
+            return np.asarray(softmax(output, axis=1))
+        p = expit(output)
+        return np.hstack([1 - p, p]) if self.n_outputs_ == 1 else np.asarray(p)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithms of :meth:`predict_proba`; -inf where that rounds to 0.
+
+        Parameters
+        ----------
+        X : array-like or sparse (n, features)
+            The data.
+        """
+        p = self.predict_proba(X)
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(p, out=p))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,254 @@
+"""Regression, scikit-learn's way."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import xlogy
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import validate_data
+
+from fastfcn import losses
+from fastfcn.buffers import Array
+from fastfcn.estimators.base import BaseFCN
+from fastfcn.estimators.convergence import Validation
+
+
+class FCNRegressor(RegressorMixin, BaseFCN):
+    """Fully connected regressor with scikit-learn's interface: a superset of ``MLPRegressor``.
+
+    Parameters
+    ----------
+    loss : str or Loss, default "squared_error"
+        "squared_error" (half of it), "poisson" (half the deviance, with a log link, for y ≥ 0),
+        "absolute_error", "huber" (``HuberLoss(delta=1)``), or an object of :mod:`fastfcn.losses`,
+        whose reduction counts: ``reduction="batchmean"`` is scikit-learn's.
+    hidden_layer_sizes, ..., callbacks
+        As in :class:`FCNClassifier`. The score of ``early_stopping`` is R².
+
+    Attributes
+    ----------
+    out_activation_ : {"identity", "exp"}
+        From outputs to predictions; "exp" for the poisson loss.
+    network_, ..., history_
+        As in :class:`FCNClassifier`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).uniform(-3, 3, size=(500, 1))
+    >>> y = np.sin(X[:, 0])
+    >>> regressor = FCNRegressor(
+    ...     hidden_layer_sizes=(32, 32), activation="tanh", solver="lbfgs", random_state=0)
+    >>> regressor.fit(X, y).score(X, y) > 0.99
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseFCN._parameter_constraints,
+        "loss": [
+            StrOptions({"squared_error", "poisson", "absolute_error", "huber"}),
+            losses.Loss,
+        ],
+    }
+
+    def __init__(
+        self,
+        loss: Any = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: Any = 0.0,
+        normalization: str | None = None,
+        clip_norm: float | None = None,
+        n_threads: int | None = None,
+        callbacks: Any = None,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            loss=loss,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            dropout=dropout,
+            normalization=normalization,
+            clip_norm=clip_norm,
+            n_threads=n_threads,
+            callbacks=callbacks,
+        )
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> "FCNRegressor":
+        """Train.
+
+        Parameters
+        ----------
+        X : array-like or sparse (n, features)
+            The data; float32 stays float32, other types become float64.
+        y : array-like (n,) or (n, n_outputs)
+            What to predict.
+        sample_weight : array-like (n,), optional
+            Weights of the rows.
+        X_val, y_val, sample_weight_val : as X, y and sample_weight, optional
+            Rows to score after each epoch; with ``early_stopping`` they take the place of the
+            split.
+
+        Returns
+        -------
+        FCNRegressor
+            Itself.
+        """
+        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
+        return self
+
+    @available_if(lambda estimator: estimator._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> "FCNRegressor":
+        """Train one epoch on the given rows, from where the last call ended.
+
+        Parameters
+        ----------
+        X, y, sample_weight, X_val, y_val, sample_weight_val
+            As :meth:`fit`.
+
+        Returns
+        -------
+        FCNRegressor
+            Itself.
+        """
+        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+        return self
+
+    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            multi_output=True,
+            y_numeric=True,
+            dtype=(np.float64, np.float32),
+            reset=reset,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y
+
+    def _encode(self, y: Any, incremental: bool) -> Array:
+        target = np.asarray(y).reshape(len(y), -1)
+        if self._out_activation() == "exp" and (target < 0).any():
+            raise ValueError(f"y must be at least 0 for the poisson loss, got {target.min()}")
+        return target
+
+    def _out_activation(self) -> str:
+        poisson = self.loss == "poisson" or isinstance(self.loss, losses.PoissonNLLLoss)
+        return "exp" if poisson else "identity"
+
+    def _outputs_of(self, target: Array) -> int:
+        return int(target.shape[1])
+
+    def _criterion(self) -> losses.Loss:
+        if isinstance(self.loss, losses.Loss):
+            return self.loss
+        if self.loss == "squared_error":
+            return losses.MSELoss(half=True, reduction="batchmean")
+        made: dict[str, type[losses.Loss]] = {
+            "poisson": losses.PoissonNLLLoss,
+            "absolute_error": losses.L1Loss,
+            "huber": losses.HuberLoss,
+        }
+        return made[self.loss](reduction="batchmean")
+
+    def _reported(self, target: Array, weights: Any) -> Callable[[float], float]:
+        if self.loss == "squared_error":
+            return lambda value: float(value) / self.n_outputs_
+        if self.loss == "poisson":  # half the deviance, which is 0 at best
+            rows = (xlogy(target, target) - target).sum(axis=1)
+            least = float(np.average(rows, weights=weights))
+            return lambda value: float(value) + least
+        return float
+
+    def _score_encoded(self, output: Array, validation: Validation) -> float:
+        predicted = self._activated(output)
+        return float(r2_score(validation.target, predicted, sample_weight=validation.sample_weight))
+
+    def _activated(self, output: Array) -> Array:
+        return np.exp(output) if self.out_activation_ == "exp" else output
+
+    def predict(self, X: Any) -> Array:
+        """Return predictions (n,), or (n, n_outputs) for several at once.
+
+        Parameters
+        ----------
+        X : array-like or sparse (n, features)
+            The data.
+        """
+        predicted = self._activated(self._output(X))
+        return predicted[:, 0] if self.n_outputs_ == 1 else predicted
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
