@@ -1,5 +1,6 @@
 """Any stack of layers, trained any way, keeps the promises that all networks keep."""
 
+import pickle
 from dataclasses import dataclass
 
 import numpy as np
@@ -240,6 +241,21 @@ def test_fit_is_the_loop_by_hand_to_the_bit(recipe):
             twin, twins = by_hand(recipe, kind)
         assert same_state(net.state_dict(), twin.state_dict())
         assert same_bits(optimizer.state, twins.state)
+
+
+@fuzzed
+@given(recipes(), st.sampled_from([1, 2, 5]))
+def test_a_fit_that_goes_on_is_one_fit(recipe, count):
+    with shares(count):
+        one = trained(recipe)
+    net, history, optimizer = trained(recipe, epochs=1)
+    net, optimizer = pickle.loads(pickle.dumps((net, optimizer)))
+    x, y, weights = recipe.data()
+    ff.fit(
+        net, x, y, loss=losses.MSELoss(), optimizer=optimizer, batch_size=recipe.batch_size,
+        epochs=2, sample_weight=weights, clip_norm=recipe.clip_norm, history=history,
+    )  # fmt: skip
+    assert same_run(one, (net, history, optimizer))
 
 
 @fuzzed
