@@ -19,6 +19,7 @@ from fastfcn.version import __version__
 
 if TYPE_CHECKING:
     from fastfcn import callbacks, datasets, losses, models, nn, optim, plots, schedules
+    from fastfcn.epochs import batch_order
     from fastfcn.estimators import FCNClassifier, FCNRegressor
     from fastfcn.history import History
     from fastfcn.lr_finder import lr_find
@@ -35,6 +36,7 @@ _HOMES = {
     "confusion_matrix": "metrics",
     "one_hot": "metrics",
     "History": "history",
+    "batch_order": "epochs",
     "evaluate": "training",
     "fit": "training",
     "load": "models",
@@ -65,6 +67,7 @@ __all__ = [
     "History",
     "__version__",
     "accuracy",
+    "batch_order",
     "callbacks",
     "confusion_matrix",
     "datasets",

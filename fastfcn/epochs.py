@@ -83,7 +83,9 @@ class Trainer:
         _place_state(self._space.table, net, optimizer)
         self._order = np.arange(0)
         self.seen = 0
-        self._slice = 4 * batch_size
+        # Apart for one thread and for several: where one is held up, a slice long enough for the
+        # other would take a thousand times as long.
+        self._slices = {True: 4 * batch_size, False: 4 * batch_size}
         self._pace = _Pace(free=n_threads is None and copies > 1)
         self._seed = seed
         self._fill_frame(data, skip_zeros)
@@ -204,9 +206,8 @@ class Trainer:
         self._space.frame[t.SEED] = _mask_seed(self._seed, epoch)
         seconds = 0.0
         while self.seen < n:
-            first = self.seen
-            stop = min(n, first + (self._batch if each_batch else self._slice))
-            alone = self._pace.alone()
+            first, alone = self.seen, self._pace.alone()
+            stop = min(n, first + (self._batch if each_batch else self._slices[alone]))
             before = time.perf_counter()
             self._train(order, first, stop, 1 if alone else self._n_threads)
             took = time.perf_counter() - before
@@ -214,7 +215,7 @@ class Trainer:
             self.seen = stop
             self._pace.record(alone, (stop - first) / max(took, 1e-6))
             steps = SLICE_SECONDS / max(took, 1e-6) * (stop - first) / self._batch
-            self._slice = self._batch * max(1, int(steps))
+            self._slices[alone] = self._batch * max(1, int(steps))
             if after(first, stop):
                 break
         return seconds

@@ -4,10 +4,12 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+_SHOWN = ("loss", "accuracy", "val_loss", "val_accuracy", "lr")
 
-@dataclass
+
+@dataclass(repr=False)
 class History:
-    """What a training run was like, one entry an epoch.
+    """What a training run was like, one entry an epoch; ``repr`` shows the last.
 
     Attributes
     ----------
@@ -80,6 +82,14 @@ class History:
 
     def __len__(self) -> int:
         return len(self.epoch)
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "History(no epochs)"
+        columns = {name: getattr(self, name) for name in _SHOWN}
+        last = {name: column[-1] for name, column in columns.items() if column}
+        shown = [f"{name}={value:.4g}" for name, value in last.items() if value is not None]
+        return f"History({', '.join([f'epoch={self.epoch[-1]}', *shown])})"
 
 
 class Evaluation(NamedTuple):

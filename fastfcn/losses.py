@@ -188,7 +188,10 @@ def _class_labels(
     if target.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), one class a row, got {target.shape}")
     if target.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be integer class indices, got dtype {target.dtype}")
+        way = "convert it with y.astype(int)"
+        if target.dtype.kind not in "fb":
+            way = "scikit-learn's LabelEncoder numbers classes from 0"
+        raise TypeError(f"{name} must be integer class indices, got dtype {target.dtype}; {way}")
     outside = ((target < 0) | (target >= outputs)) & (target != ignore_index)
     if outside.any():
         i = int(np.flatnonzero(outside)[0])
@@ -302,6 +305,11 @@ class CrossEntropyLoss(_ClassLoss):
         if given.ndim != 2:
             labels = _class_labels(given, n, outputs, self.ignore_index)
             return Targets(labels, np.zeros((1, 1), dtype))
+        if given.shape == (n, 1):  # with at least two classes, this is not one column of them
+            raise ValueError(
+                f"target must have shape ({n},) for class indices, or ({n}, {outputs}) for "
+                f"probabilities, got {given.shape}; pass y.ravel()"
+            )
         values = _float_targets(given, n, outputs, dtype)
         sums = values.sum(axis=1, dtype=np.float64)
         if (values < 0).any() or (abs(sums - 1.0) > 1e-3).any():

@@ -13,7 +13,8 @@ def _labels(values: Any, name: str) -> Array:
     if array.ndim == 2 and array.shape[1] > 0 and name == "y_pred":
         return np.asarray(array.argmax(axis=1))
     if array.ndim != 1:
-        raise ValueError(f"{name} must have shape (n,), got {array.shape}")
+        way = "; the predictions come second" if name == "y_true" else ""
+        raise ValueError(f"{name} must have shape (n,), got {array.shape}{way}")
     return array
 
 

@@ -74,9 +74,11 @@ class Model:
 
     def __post_init__(self) -> None:
         if not isinstance(self.net, nn.Module) or type(self.net).forward is not Sequential.forward:
+            way = "nn.Sequential(*net.layers) makes one of a Module's layers"
+            if hasattr(self.net, "network_"):
+                way = "a fitted estimator has one as its network_"
             raise TypeError(
-                f"net must be a fastfcn.nn.Sequential, got {type(self.net).__name__}; "
-                "nn.Sequential(*net.layers) makes one of a Module's layers"
+                f"net must be a fastfcn.nn.Sequential, got {type(self.net).__name__}; {way}"
             )
         stages = self.net.plan().stages
         n_in, n_out = stages[0].in_features, stages[-1].out_features

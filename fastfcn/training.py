@@ -23,7 +23,7 @@ from fastfcn.plan import Plan
 from fastfcn.schedules import Schedule, factors_of
 from fastfcn.streams import Stream, StreamEpochs, evaluate_stream, gives_batches, stored_arrays
 from fastfcn.threads import check_threads
-from fastfcn.validation import as_int, as_order, as_real, check_finite
+from fastfcn.validation import as_int, as_order, as_real, check_finite, described
 from fastfcn.workspace import Stage
 from fastfcn_kernels.activations import CODES
 
@@ -147,7 +147,8 @@ def fit(
     if loss.reduction == "none":
         raise ValueError('reduction must be "mean", "batchmean" or "sum" to train on, got "none"')
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be one of fastfcn.optim, got {optimizer!r}")
+        given = described(optimizer, "net.parameters()")
+        raise TypeError(f"optimizer must be one of fastfcn.optim, got {given}")
     epochs = as_int(epochs, "epochs", 1)
     batch_size = as_int(batch_size, "batch_size", 1)
     check_threads(n_threads)
@@ -188,7 +189,8 @@ def fit(
         n = data.source.rows
         if batch_size > n:
             raise ValueError(
-                f"batch_size must be at most the number of samples, {n}, got {batch_size}"
+                f"batch_size must be at most the number of samples, {n}, got {batch_size}; pass "
+                f"batch_size={n}"
             )
         feed = ArrayEpochs(make, data, batch_size, lambda epoch: order(epoch, n))
         _check_chain(net, data.source)
@@ -408,7 +410,8 @@ def _plan_of(net: Module, loss: Loss | None) -> Plan:
     if loss is not None:
         if not isinstance(loss, Loss):
             raise TypeError(
-                f"loss must be a loss of fastfcn.losses, got {loss!r}; make one with ()"
+                "loss must be one of fastfcn.losses, as losses.CrossEntropyLoss() is, got "
+                f"{described(loss)}"
             )
         loss.check_network(type(net.layers[-1]).__name__, plan.stages[-1].out_features)
     return plan

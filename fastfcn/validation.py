@@ -14,6 +14,13 @@ _CHECKED_ROWS = 4096
 """Rows whose finiteness is tested at once: no mask of the size of the data."""
 
 
+def described(value: Any, arguments: str = "") -> str:
+    """Describe what came in place of an object; for a class, with how to make one of it."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}; make one with {value.__name__}({arguments})"
+    return repr(value)
+
+
 def as_matrix(x: Any, name: str, features: int | None = None, flattens: bool = False) -> Array:
     """Return ``x`` as a real (n, features) array, without copying one.
 

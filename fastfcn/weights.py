@@ -19,11 +19,16 @@ def save_weights(
     Parameters
     ----------
     path : path-like
-        The file; one of this name is replaced.
+        The file; one of this name is replaced. Missing folders are made.
     state : mapping of str to ndarray
         ``net.state_dict()``.
     metadata : mapping of str to str, optional
         Kept in the file beside the arrays.
+
+    Raises
+    ------
+    TypeError
+        For a state that is no mapping.
 
     Examples
     --------
@@ -32,7 +37,13 @@ def save_weights(
     """
     from safetensors.numpy import save
 
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"state must be a mapping of names to arrays, got {type(state).__name__}; pass "
+            "net.state_dict()"
+        )
     file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
     # Not save_file: its files are the user's alone to read, whatever the umask.
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:

@@ -15,7 +15,7 @@ from fastfcn.nn.linear import Linear
 from fastfcn.nn.parameter import Parameter, pack
 from fastfcn.nn.summary import Summary, summarise
 from fastfcn.plan import Plan
-from fastfcn.validation import as_int, as_matrix
+from fastfcn.validation import as_int, as_matrix, described
 from fastfcn.workspace import Stage
 from fastfcn_kernels.activations import IDENTITY
 from fastfcn_kernels.table import LINEAR
@@ -72,7 +72,7 @@ class Module(Layer):
             elif isinstance(layer, Layer) and type(layer).stage is not Layer.stage:
                 flat.append(layer)
             else:
-                raise TypeError(f"layers must be fastfcn.nn layers, got {layer!r}")
+                raise TypeError(_not_a_layer(layer))
         _check_chain(flat)
         self.layers, self._parts = flat, list(layers)
         pack(list(self._stored().values()))
@@ -294,6 +294,14 @@ class Sequential(Module):
         if input_gradient and isinstance(first, Flatten):
             gradient = first.backward(gradient)
         return gradient
+
+
+def _not_a_layer(given: Any) -> str:
+    """Say what is wrong with something among the layers."""
+    what = described(given)
+    if isinstance(given, list | tuple):
+        what = f"a {type(given).__name__}; pass them one by one, Sequential(*layers)"
+    return f"layers must be fastfcn.nn layers, got {what}"
 
 
 def _check_chain(layers: Sequence[Layer]) -> None:

@@ -255,7 +255,10 @@ DECAY_OPTIONS = ("weight_decay", "decay_bias", "decay_by_batch")
 def _checked(parameters: Iterable[Parameter]) -> list[Parameter]:
     listed = list(parameters)
     if not listed:
-        raise ValueError("parameters must hold at least one, got none; pass net.parameters()")
+        raise ValueError(
+            "parameters must hold at least one, got none; pass net.parameters() of a network with "
+            "Linear layers, which a Module of one's own names with add_layers([...])"
+        )
     for parameter in listed:
         if not isinstance(parameter, Parameter):
             raise TypeError(

@@ -87,11 +87,11 @@ FIT = {
         ValueError,
         "between 0 and 2",
     ),
-    "float labels": (change(y=lambda y: y.astype(float)), TypeError, "integer"),
+    "float labels": (change(y=lambda y: y.astype(float)), TypeError, r"integer.*astype\(int\)"),
     "boolean labels": (change(y=lambda y: y > 0), TypeError, "integer"),
-    "text labels": (change(y=lambda y: y.astype(str)), TypeError, "integer"),
+    "text labels": (change(y=lambda y: y.astype(str)), TypeError, "integer.*LabelEncoder"),
     "object labels": (change(y=lambda y: y.astype(object)), TypeError, "integer"),
-    "labels as a column": (change(y=lambda y: y[:, None]), ValueError, "target"),
+    "labels as a column": (change(y=lambda y: y[:, None]), ValueError, r"target.*y.ravel\(\)"),
     "NaN in x": (spoilt(np.nan), ValueError, r"x must be finite.*\(4, 2\)"),
     "infinity in x": (spoilt(np.inf), ValueError, r"x must be finite.*\(4, 2\)"),
     "minus infinity in x": (spoilt(-np.inf), ValueError, r"x must be finite.*\(4, 2\)"),
@@ -106,7 +106,11 @@ FIT = {
     "a masked x": (change(x=lambda x: np.ma.masked_less(x, 0)), TypeError, "masked"),
     "batch_size 0": (option(batch_size=0), ValueError, "batch_size must be"),
     "batch_size below 0": (option(batch_size=-8), ValueError, "batch_size must be"),
-    "batch_size beyond n": (option(batch_size=N + 1), ValueError, "batch_size must be"),
+    "batch_size beyond n": (
+        option(batch_size=N + 1),
+        ValueError,
+        "batch_size must be.*pass batch_size=20",
+    ),
     "batch_size 2.5": (option(batch_size=2.5), TypeError, "batch_size must be"),
     "batch_size as text": (option(batch_size="8"), TypeError, "batch_size must be"),
     "batch_size True": (option(batch_size=True), TypeError, "batch_size must be"),
@@ -120,7 +124,11 @@ FIT = {
     "no threads": (option(n_threads=0), ValueError, "n_threads must be"),
     "too many threads": (option(n_threads=10_000), ValueError, "n_threads must be"),
     "threads 1.5": (option(n_threads=1.5), TypeError, "n_threads must be"),
-    "a loss's class": (change(loss=lambda loss: type(loss)), TypeError, "loss must be"),
+    "a loss's class": (
+        change(loss=lambda loss: type(loss)),
+        TypeError,
+        r"loss must be.*make one with CrossEntropyLoss\(\)",
+    ),
     "a loss's name": (change(loss="cross_entropy"), TypeError, "loss must be"),
     "a loss without reduction": (
         change(loss=losses.CrossEntropyLoss(reduction="none")),
@@ -158,7 +166,11 @@ FIT = {
         ValueError,
         "BCEWithLogitsLoss",
     ),
-    "an optimiser's class": (change(optimizer=optim.SGD), TypeError, "optimizer must be"),
+    "an optimiser's class": (
+        change(optimizer=optim.SGD),
+        TypeError,
+        r"optimizer must be.*make one with SGD\(net.parameters\(\)\)",
+    ),
     "another network's optimiser": (
         change(optimizer=lambda o: optim.SGD(mlp([6, 7, 3]).parameters(), lr=0.1)),
         ValueError,
@@ -265,6 +277,30 @@ READ = {
         net, x, np.zeros(len(x), int), loss=losses.CrossEntropyLoss()
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("layers", "match"),
+    [
+        ([nn.Linear(4, 3), nn.ReLU], r"the class ReLU; make one with ReLU\(\)"),
+        ([[nn.Linear(4, 3), nn.ReLU()]], r"a list; pass them one by one, Sequential\(\*layers\)"),
+        ([nn.Linear(4, 3), np.tanh], "got <ufunc 'tanh'>"),
+    ],
+    ids=["a class", "a list", "a function"],
+)
+def test_sequential_says_what_is_no_layer(layers, match):
+    with pytest.raises(TypeError, match="layers must be.*" + match):
+        nn.Sequential(*layers)
+
+
+def test_an_optimiser_without_parameters_says_where_they_come_from():
+    class Forgetful(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 1)
+
+    with pytest.raises(ValueError, match=r"at least one.*add_layers\(\[...\]\)"):
+        optim.Adam(Forgetful().parameters())
 
 
 @pytest.mark.parametrize("call", READ)

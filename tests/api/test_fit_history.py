@@ -34,6 +34,15 @@ def test_history_has_one_entry_an_epoch():
     assert isinstance(history.compile_seconds, float) and history.compile_seconds >= 0
 
 
+def test_a_history_is_shown_by_its_last_epoch_in_one_line():
+    x, y = data()
+    _, history = fitted(x, y, epochs=30)
+    assert repr(history) == f"History(epoch=30, loss={history.loss[-1]:.4g}, " + (
+        f"accuracy={history.accuracy[-1]:.4g}, lr={history.lr[-1]:.4g})"
+    )
+    assert repr(ff.History()) == "History(no epochs)"
+
+
 def test_many_epochs_over_few_rows_stay_few_rows_at_a_time():
     """What a slice of an epoch holds is set by its time, and an epoch may be over long before."""
     x, y = data(n=4)

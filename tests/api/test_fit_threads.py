@@ -1,6 +1,7 @@
 """Neither the number of threads nor a row's neighbours change a result."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from api.checks import (
     two_threads,
 )
 from api.fitting import SIZES, data, fitted
-from fastfcn import losses, nn
+from fastfcn import epochs, losses, nn, optim
 
 
 @two_threads
@@ -61,6 +62,26 @@ def test_the_number_of_threads_is_restored():
     fitted(x, y, n_threads=1)
     fitted(x, y, n_threads=2)
     assert numba.get_num_threads() == before
+
+
+@two_threads
+def test_threads_that_are_held_up_are_tried_for_a_few_steps_only(monkeypatch):
+    now = 0.0
+
+    def held_up(self, order, first, stop, n_threads):
+        nonlocal now
+        now += -(-(stop - first) // 32) * (1e-5 if n_threads == 1 else 1.6e-2)
+
+    monkeypatch.setattr(epochs.Trainer, "_train", held_up)
+    monkeypatch.setattr(epochs, "time", SimpleNamespace(perf_counter=lambda: now))
+    net = mlp([64, 256, 10])
+    rng = np.random.default_rng(0)
+    history = ff.fit(
+        net, rng.random((3200, 64)), rng.integers(0, 10, 3200), loss=losses.CrossEntropyLoss(),
+        optimizer=optim.SGD(net.parameters()), batch_size=32, epochs=4,
+    )  # fmt: skip
+    # An epoch takes 1 ms on one thread, 1.6 s on several.
+    assert sum(history.seconds) < 0.3
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

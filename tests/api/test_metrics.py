@@ -60,3 +60,8 @@ def test_accuracy_is_the_trace_of_the_confusion_matrix():
     matrix = ff.confusion_matrix(true, scores)
     assert matrix.sum() == 200
     assert ff.accuracy(true, scores) == np.trace(matrix) / 200
+
+
+def test_accuracy_says_so_where_predictions_come_first():
+    with pytest.raises(ValueError, match="y_true must have shape.*the predictions come second"):
+        ff.accuracy(np.zeros((4, 2)), [0, 1, 0, 1])

@@ -210,3 +210,12 @@ def test_a_file_names_no_class_beyond_layers_and_losses(tmp_path):
     weights.save_weights(tmp_path / "m.safetensors", tensors, metadata)
     with pytest.raises(ValueError, match="init must be a Layer"):
         ff.load(tmp_path / "m.safetensors")
+
+
+def test_an_estimator_is_told_where_its_network_is(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), rng.integers(0, 2, 60)
+    classifier = ff.FCNClassifier(solver="lbfgs", hidden_layer_sizes=(), alpha=1.0).fit(x, y)
+    with pytest.raises(TypeError, match="got FCNClassifier; .* its network_"):
+        ff.save(tmp_path / "c.safetensors", classifier)
+    ff.save(tmp_path / "c.safetensors", classifier.network_)

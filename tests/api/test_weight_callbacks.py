@@ -202,6 +202,20 @@ def test_a_write_that_fails_leaves_the_file_before_it(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["w.safetensors"]
 
 
+def test_missing_folders_are_made_for_weights(tmp_path):
+    path = tmp_path / "new" / "folder" / "w.safetensors"
+    ff.save_weights(path, {"a": np.arange(3.0)})
+    assert same_bits(ff.load_weights(path)["a"], np.arange(3.0))
+
+
+def test_a_network_in_place_of_its_weights_is_refused(tmp_path):
+    x, y = data()
+    net, _ = fitted(x, y, epochs=1)
+    with pytest.raises(TypeError, match=r"got Sequential; pass net.state_dict\(\)"):
+        ff.save_weights(tmp_path / "w.safetensors", net)
+    assert not list(tmp_path.iterdir())
+
+
 def test_checkpoints_carry_metadata(tmp_path):
     from safetensors import safe_open
 
