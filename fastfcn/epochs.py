@@ -87,8 +87,9 @@ class Trainer:
     """
 
     def __init__(self, recipe: Recipe, data: Data, batch_size: int, factors: Factors) -> None:
-        self._plan, self._loss, self._optimizer = recipe.plan, recipe.loss, recipe.optimizer
-        plan, n_threads = recipe.plan, recipe.n_threads
+        self._net, self._loss, self._optimizer = recipe.net, recipe.loss, recipe.optimizer
+        self._plan = plan = recipe.plan
+        n_threads = recipe.n_threads
         self._factors = factors
         self._batch, self._n_threads = batch_size, n_threads
         self._work = 4.0 * batch_size * flops_per_row(plan.stages)
@@ -111,7 +112,7 @@ class Trainer:
         self._clip(recipe.clip_norm)
 
     def _fill_frame(self, data: Data, skip_zeros: bool) -> None:
-        """Point the frame at the data, the loss and the optimiser's state."""
+        """Point the frame at the data and the loss."""
         space = self._space
         frame = space.frame
         if not skip_zeros:
@@ -121,9 +122,6 @@ class Trainer:
         frame.point(t.OUTPUT, space.buffer[last[t.A] :])
         frame.point(t.OUTPUT_DELTA, space.buffer[last[t.DELTA] :])
         frame[t.N_OUTPUT], frame[t.LD_OUTPUT] = last[t.OUT], last[t.LD]
-        frame.point(t.STATE, self._optimizer.state)
-        frame[t.STATE_SLOT] = self._optimizer.slot
-        frame.link(t.STEP, self._optimizer.kernel)
         frame[t.TRAINING] = 1
 
     def read(self, data: Data) -> None:
@@ -160,6 +158,11 @@ class Trainer:
 
     def _train(self, order: Array, first: int, stop: int, n_threads: int | None) -> None:
         space, optimizer = self._space, self._optimizer
+        if self._net.plan().buffer is not self._plan.buffer:
+            raise RuntimeError(
+                "the network's layers must stay in it while it is trained, but became part of "
+                "another network; copy.deepcopy them for that"
+            )
         step, steps = first // self._batch, -(-(stop - first) // self._batch)
         with threads(n_threads, self._work) as count:
             count = min(count, space.copies)
@@ -169,6 +172,10 @@ class Trainer:
             factors = self._factors(optimizer.steps, max(steps, 1))
             hyper = optimizer.hyperparameters(factors, self._samples(order, first, stop))
             space.frame.point(t.HYPER, hyper)
+            # Each time: a callback may have loaded another state into the optimiser.
+            space.frame.point(t.STATE, optimizer.state)
+            space.frame[t.STATE_SLOT] = optimizer.slot
+            space.frame.link(t.STEP, optimizer.kernel)
             optimizer.steps += steps
             optimizer.last_lr = optimizer.lr * float(factors[-1])
             self._plan.buffer.changed()  # first: Ctrl-C may come before anything that follows

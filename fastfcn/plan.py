@@ -85,7 +85,7 @@ class Plan:
         self._batch: Workspace | None = None
         self._blocks: Workspace | None = None
         self._few: _FewRows | None = None
-        self._batch_rows = 0
+        self._batch_rows = self._batch_threads = 0
 
     def workspace(self, rows: int, backward: bool, copies: int, **options: Any) -> Workspace:
         """Return new room for a batch of this network."""
@@ -115,7 +115,7 @@ class Plan:
             w.frame.read(source(x, self.dtype))
             w.frame[t.TRAINING], w.frame[t.SEED] = training, seed
             w.run(drivers.forward, 0, rows, count, w.phases)
-        self._batch_rows = rows
+        self._batch_rows, self._batch_threads = rows, count
         out = self.stages[-1].out_features
         return w.matrix(-1, t.A, t.LD, rows)[:, :out].copy()
 
@@ -133,7 +133,8 @@ class Plan:
         target = w.matrix(-1, t.DELTA, t.LD, rows)
         target[:, : delta.shape[1]] = delta
         with threads(None, rows * self._flops) as count:
-            count = min(count, w.copies)
+            # Only those of the forward pass have their copy of a batch's statistics.
+            count = min(count, self._batch_threads)
             w.run(drivers.prepare, int(input_gradient), rows, count)
             w.run(drivers.deltas, int(input_gradient), rows, count, w.phases)
             w.run(drivers.accumulate, 0, rows, count)
@@ -166,6 +167,7 @@ class Plan:
             if w is None or w.rows < block * count or w.copies < count or w.entries != entries:
                 w = self.workspace(block * count, False, count, entries=entries)
             w.frame[t.BLOCK] = w.rows // w.copies
+            w.frame[t.ROW_CAPACITY] = (entries or 0) // count
             w.frame.read(data)
             w.frame.point(t.RESULT, out)
             w.trust(finite)

@@ -194,7 +194,6 @@ class Workspace:
         frame = self.frame
         frame.link(t.PACK, sparse.pack_rows)
         frame.link(t.SPARSE_FORWARD, sparse.sparse_forward)
-        frame[t.ROW_CAPACITY] = entries // self.copies
         frame.point(t.ROW_AT, np.zeros(self.rows, np.int64))
         frame.point(t.ROW_LISTS, np.zeros(entries + self.rows + 1, np.int32))
         frame.point(t.ROW_VALUES, np.zeros(entries + 1, frame.dtype))

@@ -25,8 +25,8 @@ class Module(Layer):
     """A network with its own ``forward``.
 
     Subclasses create layers, hand them to :meth:`add_layers` in the order in which data passes
-    through them, and define ``forward(self, x)`` by calling them. :meth:`backward` calls the
-    layers' own in reverse order.
+    through them, and define ``forward(self, x)`` by calling what they handed over.
+    :meth:`backward` calls the own one of each in reverse order.
 
     Parameters
     ----------
@@ -53,6 +53,7 @@ class Module(Layer):
     def __init__(self, name: str | None = None) -> None:
         self.name = name if name is not None else type(self).__name__
         self.layers: list[Layer] = []
+        self._parts: list[Layer] = []
 
     def add_layers(self, layers: Sequence[Layer]) -> None:
         """Register the network's layers, in order; a nested network counts as its layers.
@@ -73,7 +74,7 @@ class Module(Layer):
             else:
                 raise TypeError(_not_a_layer(layer))
         _check_chain(flat)
-        self.layers = flat
+        self.layers, self._parts = flat, list(layers)
         pack(list(self._stored().values()))
         self.train(self.training)
 
@@ -104,20 +105,26 @@ class Module(Layer):
         }
 
     def train(self, mode: bool = True) -> Self:
-        for layer in self.layers:
-            layer.train(mode)
+        for part in self._parts:
+            part.train(mode)
         return super().train(mode)
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
         """Work as in prediction, until the block is left."""
-        modes = [(layer, layer.training) for layer in (*self.layers, self)]
+        modes = [(layer, layer.training) for layer in self._with_parts()]
         self.eval()
         try:
             yield
         finally:
             for layer, mode in modes:
                 layer.training = mode
+
+    def _with_parts(self) -> Iterator[Layer]:
+        """Go through the network, the networks within it and all their layers."""
+        yield self
+        for part in self._parts:
+            yield from part._with_parts() if isinstance(part, Module) else (part,)
 
     def reset_parameters(self, rng: np.random.Generator | None = None) -> None:
         """Draw new initial values for every layer, in order, from one generator."""
@@ -198,8 +205,8 @@ class Module(Layer):
             Whether to compute and return the gradient of the network's input.
         """
         gradient: Any = delta
-        for i, layer in reversed(list(enumerate(self.layers))):
-            gradient = layer.backward(gradient, input_gradient or i > 0)
+        for i, part in reversed(list(enumerate(self._parts))):
+            gradient = part.backward(gradient, input_gradient or i > 0)
         return gradient if input_gradient else None
 
     def __len__(self) -> int:
@@ -249,15 +256,24 @@ class Sequential(Module):
         super().__init__()
         self.add_layers(layers)
 
+    _apart = False
+
     def forward(self, x: Any) -> Array:
-        """Return the output for a batch (n, features), all layers in one kernel call."""
-        if not self.linears:
+        """Return the output for a batch (n, features), all layers in one kernel call.
+
+        Layers in different modes, some training and some not, are called one by one.
+        """
+        mixed = any(layer.training != self.training for layer in self.layers)
+        self._apart = mixed or not self.linears
+        if self._apart:
             output: Any = x
-            for layer in self.layers:
-                output = layer(output)
+            for part in self._parts:
+                output = part(output)
             return np.asarray(output)
         plan = self.plan()
         batch = as_matrix(x, "x", plan.stages[0].in_features, plan.flattens)
+        if plan.flattens:
+            self.layers[0](x)  # keeps the shape for the backward pass
         drops = [layer for layer in self.layers if isinstance(layer, Dropout)]
         return plan.forward(batch, self.training, drops[0].next_seed() if drops else 0)
 
@@ -271,9 +287,13 @@ class Sequential(Module):
         input_gradient : bool, default True
             Whether to compute and return the gradient of the network's input.
         """
-        if not self.linears:
+        if self._apart:
             return super().backward(delta, input_gradient)
-        return self._backward(delta, input_gradient)
+        gradient = self._backward(delta, input_gradient)
+        first = self.layers[0]
+        if input_gradient and isinstance(first, Flatten):
+            gradient = first.backward(gradient)
+        return gradient
 
 
 def _not_a_layer(given: Any) -> str:

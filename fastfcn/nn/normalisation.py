@@ -19,13 +19,14 @@ class _Normalisation(Layer):
     in_features: int
     out_features: int
     dtype: np.dtype[Any]
+    has_numbers = True
 
     def __init__(self, features: int, eps: float, dtype: npt.DTypeLike) -> None:
         self.in_features = self.out_features = as_int(features, "features", 1)
-        self.eps = as_real(eps, "eps")
-        if self.eps <= 0.0:
-            raise ValueError(f"eps must be above 0, got {eps}")
         self.dtype = as_float_dtype(dtype)
+        self.eps = as_real(eps, "eps")
+        if self.eps < np.finfo(self.dtype).smallest_normal:
+            raise ValueError(f"eps must be above 0 in {self.dtype}, got {eps}")
         self._weight = Parameter("weight", (self.in_features,), self.dtype)
         self._bias = Parameter("bias", (self.in_features,), self.dtype)
 
@@ -96,7 +97,8 @@ class BatchNorm1d(_Normalisation):
     weight, bias : ndarray (features,)
         γ, at first 1, and β, at first 0, writable views.
     running_mean, running_var : ndarray (features,)
-        Writable views; the variance is the unbiased one.
+        Writable views; the variance is the unbiased one, which a batch of one row does not have
+        and leaves as it is.
 
     References
     ----------
@@ -111,8 +113,6 @@ class BatchNorm1d(_Normalisation):
     >>> layer.running_mean
     array([0.2], dtype=float32)
     """
-
-    has_numbers = True
 
     def __init__(
         self,

@@ -96,19 +96,15 @@ class Parameter:
 def pack(parameters: Sequence[Parameter]) -> Buffer | None:
     """Bring parameters together in one buffer, in order; return it, None without any.
 
-    Nothing moves where they already lie so.
+    Nothing moves where they already lie in one, which may hold others too: a network and those it
+    is part of, or made of, share theirs.
     """
     if not parameters:
         return None
     buffer = parameters[0].buffer
-    offset = 0
-    in_place = True
-    for parameter in parameters:
-        in_place = in_place and parameter.buffer is buffer and parameter.offset == offset
-        offset += parameter.padded_size
-    if in_place and buffer.values.size == offset:
+    if all(parameter.buffer is buffer for parameter in parameters):
         return buffer
-    buffer = Buffer(offset, parameters[0].dtype)
+    buffer = Buffer(sum(p.padded_size for p in parameters), parameters[0].dtype)
     offset = 0
     for parameter in parameters:
         parameter._move(buffer, offset)

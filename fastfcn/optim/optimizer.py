@@ -122,6 +122,11 @@ class Optimizer:
         ndarray (steps, 2, HYPERPARAMETERS)
             For weights, and for other parameters.
         """
+        if self.state.size != len(self.slots) * self.slot:
+            raise RuntimeError(
+                f"the optimiser's state must have the slots {', '.join(self.slots)}, which it was "
+                "not made with; make a new one with these hyperparameters"
+            )
         lr = self.lr * np.atleast_1d(np.asarray(factors, np.float64))
         step = self.steps + 1.0 + np.arange(len(lr))
         weight_decay = np.full(len(lr), self.weight_decay)
@@ -232,8 +237,6 @@ class Optimizer:
             if shapes != own:
                 raise ValueError(f"{slot} must have shapes {own}, got {shapes}")
         other.steps = int(state["steps"])
-        if self.slots == other.slots:  # a fit in progress goes on with the array it has
-            other.state = self.state
         for slot in other.slots:
             for view, saved in zip(other._slot_views(slot), state[slot], strict=True):
                 view[...] = saved

@@ -148,7 +148,7 @@ def batch_norm_forward(frame_at, work, s, thread, i0, i1, first, count):
     -----
     μ and σ² are the batch's own in training mode, the running ones in evaluation mode. Every thread
     sums over the whole batch by itself, in sample order: the same bits, and one barrier less. The
-    running variance is the unbiased one, as PyTorch's.
+    running variance is the unbiased one, as PyTorch's; one row has none, and leaves it alone.
 
     References
     ----------
@@ -170,6 +170,7 @@ def batch_norm_forward(frame_at, work, s, thread, i0, i1, first, count):
             unbiased = like(eps, count) / like(eps, max(count - 1, 1))
             for j in range(n):
                 running[0, j] += momentum * (mean[j] - running[0, j])
+            for j in range(n if count > 1 else 0):
                 running[1, j] += momentum * (inverse[j] * unbiased - running[1, j])
     else:
         for j in range(ld):

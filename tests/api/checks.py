@@ -1,5 +1,8 @@
 """What several test modules of the API share."""
 
+import contextlib
+from unittest import mock
+
 import numba
 import numpy as np
 import pytest
@@ -26,6 +29,23 @@ ACTIVATIONS = {**ELEMENTWISE, "Softmax": nn.Softmax}
 two_threads = pytest.mark.skipif(
     numba.config.NUMBA_NUM_THREADS < 2, reason="NUMBA_NUM_THREADS allows one thread"
 )
+
+
+@contextlib.contextmanager
+def shares(count):
+    """Cut all work into ``count`` shares, whatever its size and the machine."""
+
+    @contextlib.contextmanager
+    def threads(n_threads, work):
+        before = numba.get_num_threads()
+        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+        try:
+            yield count
+        finally:
+            numba.set_num_threads(before)
+
+    with mock.patch("fastfcn.epochs.threads", threads), mock.patch("fastfcn.plan.threads", threads):
+        yield
 
 
 def same_bits(a, b) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import fastfcn as ff
 import reference
-from api.checks import DTYPES, WIDTHS, same_bits, same_state, two_threads
+from api.checks import DTYPES, WIDTHS, same_bits, same_state, shares, two_threads
 from fastfcn import losses, nn, optim
 
 NORMALISATIONS = [(nn.BatchNorm1d, reference.batch_norm), (nn.LayerNorm, reference.layer_norm)]
@@ -281,6 +281,63 @@ def test_flatten_takes_images():
     assert net(x).shape == (20, 3)
     layer = nn.Flatten()
     assert layer.backward(layer(x)).shape == x.shape
+    assert net.backward(net(x)).shape == x.shape
+
+
+def test_backward_uses_the_statistics_of_the_last_forward_pass_with_fewer_threads():
+    def network():
+        rng = np.random.default_rng(1)
+        return nn.Sequential(
+            nn.Linear(128, 256, rng=rng),
+            nn.BatchNorm1d(256),
+            nn.ReLU(),
+            nn.Linear(256, 10, rng=rng),
+        )
+
+    rng = np.random.default_rng(0)
+    x, delta = rng.normal(size=(64, 128)), rng.normal(size=(64, 10))
+    gradients = []
+    for counts in [(2, 1, 2), (1, 1, 1)]:
+        net = network()
+        for count, batch in zip(counts, (3 * x + 1, x), strict=False):
+            with shares(count):
+                net(batch)
+        with shares(counts[-1]):
+            gradients.append(net.backward(delta))
+    assert same_bits(*gradients)
+
+
+def test_layers_may_be_in_different_modes():
+    x, _ = problem()
+    net = network(dropout=0.5)
+    frozen, free = net[2], net[9]
+    frozen.eval()
+    before = net.state_dict()
+    out = net(x)
+    after = net.state_dict()
+    assert same_bits(before["2.running_mean"], after["2.running_mean"])
+    assert not same_bits(before["9.running_mean"], after["9.running_mean"])
+    assert net.backward(np.ones_like(out)).shape == x.shape and free.bias_grad.any()
+    twin = network(dropout=0.5)
+    twin.load_state_dict(before)
+    twin(x)
+    twin.backward(np.ones_like(out))
+    assert not same_bits(net[1].weight_grad, twin[1].weight_grad)
+
+
+def test_a_changed_eps_counts_from_the_next_pass():
+    x, _ = problem()
+    net = network()
+    before = net(x)
+    net[6].eps = 10.0
+    assert not same_bits(net(x), before)
+
+
+def test_a_batch_of_one_row_leaves_the_running_variance_alone():
+    layer = nn.BatchNorm1d(2)
+    assert layer([[3.0, 4.0]]).tolist() == [[0.0, 0.0]]
+    assert layer.running_var.tolist() == [1.0, 1.0]
+    assert layer.running_mean.tolist() == pytest.approx([0.3, 0.4])
 
 
 def test_a_gradients_norm_is_cut():
@@ -317,6 +374,7 @@ def test_a_norm_to_cut_to_must_be_above_zero(clip_norm):
         (lambda: nn.BatchNorm1d(0), "features must be at least 1"),
         (lambda: nn.BatchNorm1d(3, momentum=2.0), r"momentum must be in \[0, 1\]"),
         (lambda: nn.LayerNorm(3, eps=0.0), "eps must be above 0"),
+        (lambda: nn.BatchNorm1d(3, eps=1e-50), "eps must be above 0 in float32"),
         (lambda: nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(5)), "in_features=4"),
         (lambda: nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4, dtype=np.float64)), "one dtype"),
         (lambda: nn.Flatten()(np.zeros(3)), "two dimensions"),

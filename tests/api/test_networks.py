@@ -4,6 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
+import fastfcn as ff
 import reference
 from api.checks import (
     ACTIVATIONS,
@@ -300,6 +301,60 @@ def test_a_nested_network_trains_with_the_outer_one():
     optimizer.step()
     assert not same_bits(inner[0].weight, before)
     assert same_bits(inner[0].weight, net.state_dict()["0.weight"])
+
+
+class Encoder(nn.Module):
+    """A network that calls another one."""
+
+    def __init__(self):
+        super().__init__()
+        rng = np.random.default_rng(0)
+        self.body = nn.Sequential(nn.Linear(4, 5, rng=rng), nn.Tanh(), nn.Dropout(0.5, seed=0))
+        self.head = nn.Linear(5, 3, rng=rng)
+        self.add_layers([self.body, self.head])
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+def test_a_module_that_calls_a_network_trains_predicts_and_goes_back():
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(40, 4)).astype(np.float32), rng.integers(0, 3, 40)
+    net, twin = Encoder(), nn.Sequential(*Encoder().layers)
+    for trained in (net, twin):
+        ff.fit(
+            trained, x, y, loss=losses.CrossEntropyLoss(), seed=0, epochs=3,
+            optimizer=optim.SGD(trained.parameters(), lr=0.1),
+        )  # fmt: skip
+    assert same_state(net.state_dict(), twin.state_dict())
+    assert same_bits(net.eval()(x), ff.predict(net, x))
+    for each in (net.train(), twin.train()):
+        each(x)
+        assert each.backward(np.ones((40, 3))).shape == x.shape
+    assert same_bits(net.head.weight_grad, twin[-1].weight_grad)
+
+
+def test_networks_of_the_same_layers_share_their_parameters():
+    whole = mlp([4, 5, 3])
+    part = nn.Sequential(whole[0], whole[1])
+    x = np.ones((2, 4), np.float32)
+    buffer = whole.plan().buffer
+    part(x), whole(x), part[0](x)
+    assert whole.plan().buffer is part.plan().buffer is buffer
+
+
+def test_a_fit_whose_layers_go_to_another_network_says_so():
+    class Thief:
+        def on_epoch_begin(self, run):
+            nn.Sequential(run.net[0], nn.Linear(5, 2))
+
+    net, x = mlp([4, 5, 3]), np.ones((8, 4), np.float32)
+    sgd = optim.SGD(net.parameters())
+    with pytest.raises(RuntimeError, match="part of another network"):
+        ff.fit(
+            net, x, np.zeros(8, int), loss=losses.CrossEntropyLoss(), optimizer=sgd,
+            batch_size=8, callbacks=[Thief()],
+        )  # fmt: skip
 
 
 def test_weights_written_through_a_layer_reach_the_network():

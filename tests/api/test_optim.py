@@ -198,3 +198,15 @@ def test_parameters_must_be_parameters_given_once():
         optim.SGD([np.zeros(3)])
     with pytest.raises(ValueError, match="parameters must"):
         optim.SGD(net.parameters() * 2)
+
+
+def test_an_option_that_wants_more_state_is_refused_later():
+    for optimizer, name, value in [
+        (optim.RMSprop, "momentum", 0.9),
+        (optim.RMSprop, "centered", True),
+        (optim.Adam, "amsgrad", True),
+    ]:
+        given = optimizer(nn.Linear(3, 2).parameters())
+        setattr(given, name, value)
+        with pytest.raises(RuntimeError, match="make a new one"):
+            given.step()
