@@ -23,6 +23,9 @@ from fastfcn_kernels import table as t
 After: TypeAlias = Callable[[int, int], bool]
 """Called with the samples and the batches trained on since the call before; True ends the epoch."""
 
+DEFAULT_BATCH = 32
+"""Samples a step where nobody says."""
+
 SLICE_SECONDS = 0.03
 """How long a kernel runs before it returns to Python, for Ctrl-C and ``on_progress``."""
 
@@ -286,8 +289,8 @@ class ArrayEpochs:
         How to train.
     data : Data
         All of them.
-    batch_size : int
-        Samples a step.
+    batch_size : int or None
+        Samples a step; None: `DEFAULT_BATCH`, or all where there are fewer.
     order : callable
         The order of an epoch's n samples, called as ``order(epoch, n)``.
     epochs : int
@@ -303,11 +306,13 @@ class ArrayEpochs:
         self,
         recipe: Recipe,
         data: Data,
-        batch_size: int,
+        batch_size: int | None,
         order: Callable[[int, int], Array],
         epochs: int,
     ) -> None:
         n = data.source.rows
+        if batch_size is None:
+            batch_size = min(DEFAULT_BATCH, n)
         if batch_size > n:
             raise ValueError(
                 f"batch_size must be at most the number of samples, {n}, got {batch_size}; pass "

@@ -9,7 +9,7 @@ from fastfcn.buffers import Array
 from fastfcn.callbacks.bar import ProgressBar
 from fastfcn.callbacks.run import Hooks, TrainingRun
 from fastfcn.data import Data, Intake
-from fastfcn.epochs import ArrayEpochs, Epochs, Recipe, batch_order
+from fastfcn.epochs import DEFAULT_BATCH, ArrayEpochs, Epochs, Recipe, batch_order
 from fastfcn.history import Evaluation, History
 from fastfcn.loop import run_fit
 from fastfcn.losses import Loss
@@ -37,7 +37,7 @@ def fit(
     *,
     loss: Loss,
     optimizer: Optimizer,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     epochs: int = 1,
     shuffle: bool | Callable[[int, int], Any] = True,
     validation_data: Any = None,
@@ -78,9 +78,9 @@ def fit(
         Over the network's parameters, or some of them: the others stay as they are. Its state
         carries over from call to call. With :class:`fastfcn.optim.LBFGS` an epoch is an iteration
         over all rows, whatever ``batch_size`` and ``shuffle``.
-    batch_size : int, default 32
-        Rows a step, at most n. A smaller last batch is divided by its own size. A loader's batches
-        are as it gives them.
+    batch_size : int, optional
+        Rows a step, at most n; by default 32, or n where that is less. A smaller last batch is
+        divided by its own size. A loader's batches are as it gives them.
     epochs : int, default 1
         Passes over the data.
     shuffle : bool or callable, default True
@@ -146,7 +146,9 @@ def fit(
     True
     """
     plan = plan_of(net, loss)
-    epochs, batch_size = as_int(epochs, "epochs", 1), as_int(batch_size, "batch_size", 1)
+    epochs = as_int(epochs, "epochs", 1)
+    if batch_size is not None:
+        batch_size = as_int(batch_size, "batch_size", 1)
     _check_steps(loss, optimizer, clip_norm, n_threads)
     history = _continued(history, seed, epochs)
     recipe = Recipe(
@@ -166,7 +168,7 @@ def fit(
         check_minimised(plan, whole=y is not None, clip_norm=clip_norm, schedule=schedule)
         feed = Iterations(recipe, intake.whole(x, y, sample_weight))
     elif y is None:
-        stream = Stream(x, intake.batch, left, "x", batch_size, order)
+        stream = Stream(x, intake.batch, left, "x", batch_size or DEFAULT_BATCH, order)
         feed = StreamEpochs(recipe, stream, done + 1, left)
     else:
         feed = ArrayEpochs(recipe, intake.whole(x, y, sample_weight), batch_size, order, left)

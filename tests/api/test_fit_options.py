@@ -111,3 +111,14 @@ def test_a_bias_alone_may_be_trained():
     )
     changed = [k for k, v in net.state_dict().items() if not same_bits(v, before[k])]
     assert changed == ["2.bias"]
+
+
+def test_fewer_rows_than_the_default_batch_are_one_batch():
+    x, y = np.random.default_rng(0).normal(size=(7, 4)), np.arange(7) % 3
+    results = []
+    for options in ({}, {"batch_size": 7}):
+        net = mlp((4, 3))
+        sgd = optim.SGD(net.parameters(), lr=0.1)
+        ff.fit(net, x, y, loss=losses.CrossEntropyLoss(), optimizer=sgd, seed=0, **options)
+        results.append(net.state_dict())
+    assert same_state(*results)
