@@ -48,12 +48,14 @@ def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
     2·m·n·depth flops. One chain of fused multiply-adds an element in ascending k, so no bit depends
     on how m, n and depth are cut. Columns are the outer loop: a panel of b (depth x 4 vectors)
     comes from the second-level cache once for each tile of six rows, on AVX-512 at a third of that
-    cache's bandwidth. Sums too long for that are cut over depth. Undefined for sizes that do not
-    fit and for c overlapping a or b: callers validate.
+    cache's bandwidth. Sums too long for that are cut over depth. The rows of a large b lie on pages
+    of their own, across which no processor looks ahead: a tile asks for what comes next, a line a
+    step. Undefined for sizes that do not fit and for c overlapping a or b: callers validate.
     """
     width = lanes(c)
     total = (n + width - 1) // width
     step = DEPTH_BLOCK if depth > 2 * DEPTH_BLOCK else max(depth, 1)
+    large = depth * ldb > BLOCK_ELEMENTS
     block = max(4, BLOCK_ELEMENTS // step // TILE_ROWS) * TILE_ROWS
     for i0 in range(0, m, block):
         i1 = min(m, i0 + block)
@@ -62,8 +64,21 @@ def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
             while v < total:
                 vectors = panel_width(m, total - v)
                 j = v * width
+                b_panel = advance(b, k * ldb + j)
+                # What a large product reads next: lines of b, and of a's columns in the next k.
+                b_lines, a_lines = TILE_VECTORS if large else 0, 0
+                b_next = advance(b_panel, vectors * width)
+                a_next = advance(a, i0 + (k + step) * csa)
+                if v + vectors >= total:
+                    b_next = advance(b, (k + step) * ldb)
+                    if k + step >= depth:
+                        b_lines = 0
+                    elif large and rsa == 1:
+                        a_lines = (i1 - i0 + width - 1) // width
                 for i in range(i0, i1, TILE_ROWS):
                     c_tile = advance(c, i * ldc + j)
+                    line = (i - i0) // TILE_ROWS
+                    of_b = line < b_lines
                     tile(
                         min(TILE_ROWS, i1 - i),
                         vectors,
@@ -74,9 +89,14 @@ def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
                         advance(a, i * rsa + k * csa),
                         rsa,
                         csa,
-                        advance(b, k * ldb + j),
+                        b_panel,
                         ldb,
                         min(step, depth - k),
+                        1 if line < b_lines + a_lines else 0,
+                        advance(b_next, line * width)
+                        if of_b
+                        else advance(a_next, (line - b_lines) * width),
+                        ldb if of_b else csa,
                     )
                 v += vectors
 

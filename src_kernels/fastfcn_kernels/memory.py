@@ -50,17 +50,29 @@ def advance(typingctx: Any, pointer: Any, elements: Any) -> Any:
     return pointer(pointer, types.intp), codegen
 
 
+_BYTE = ir.IntType(8).as_pointer()
+
+
+def _emit_request(builder: Any, at: Any, nearness: int) -> None:
+    number = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [_BYTE, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [at, number(0), number(nearness), number(1)])
+
+
+def ask_for(builder: Any, pointer: Any) -> None:
+    """Emit a request for a cache line, to come to the second-level cache."""
+    _emit_request(builder, builder.bitcast(pointer, _BYTE), 2)
+
+
 @intrinsic
 def prefetch(typingctx: Any, place: Any) -> Any:
     """Ask for the cache line at a pointer or address; nothing happens where there is no memory."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         is_pointer = isinstance(place, types.CPointer)
-        at = builder.bitcast(args[0], byte) if is_pointer else builder.inttoptr(args[0], byte)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [at, number(0), number(3), number(1)])
+        at = builder.bitcast(args[0], _BYTE) if is_pointer else builder.inttoptr(args[0], _BYTE)
+        _emit_request(builder, at, 3)
         return context.get_dummy_value()
 
     return types.void(place), codegen

@@ -6,6 +6,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from fastfcn_kernels.memory import ask_for
 from fastfcn_kernels.simd import (
     REGISTER,
     TILE_ROWS,
@@ -31,12 +32,19 @@ def _settle(builder: Any, value: Any) -> Any:
 
 
 def _emit_tile(
-    builder: Any, element: Any, rows: int, vectors: int, args: Any, listed: Any = None
+    builder: Any,
+    element: Any,
+    rows: int,
+    vectors: int,
+    args: Any,
+    listed: Any = None,
+    ahead: Any = None,
 ) -> None:
     """Emit one tile: ``rows`` x ``vectors`` accumulators live in registers over the whole of k.
 
     ``listed`` is None, or (indices, stride): step s then takes row indices[s] of b, and the column
     of a that lies at indices[s]·csa + s·stride. One index beyond the last is read and not used.
+    ``ahead`` is None, or (pointer, stride): each step asks for a line there.
     """
     c, ldc, start, lds, a, rsa, csa, b, ldb, depth = args
     size = 4 if isinstance(element, ir.FloatType) else 8
@@ -77,6 +85,8 @@ def _emit_tile(
     next_step = builder.add(step, index(1))
     b_row = builder.gep(b, [b_offset])
     b_vectors = [load(vector_at(b_row, index(0), index(0), v)) for v in range(vectors)]
+    if ahead is not None:
+        ask_for(builder, builder.gep(ahead[0], [builder.mul(step, ahead[1])]))
     following = []
     for r in range(rows):
         scalar = builder.load(builder.gep(row_of_a[r], [a_offset]), typ=element)
@@ -117,12 +127,22 @@ _SHAPES = [(r, v) for r in range(1, TILE_ROWS + 1) for v in range(1, TILE_VECTOR
 """Shapes of tiles: every remainder, and wide ones for one row, whose chains would else be few."""
 
 
-def _emit_tiles(context: Any, builder: Any, element_type: Any, args: Any, listed: Any) -> Any:
-    """Emit every shape of tile and the choice between them."""
+def _emit_tiles(
+    context: Any, builder: Any, element_type: Any, args: Any, listed: Any = None, ahead: Any = None
+) -> Any:
+    """Emit every shape of tile and the choice between them.
+
+    ``ahead`` is None, or (asks, pointer, stride): whole tiles ask for lines where asks is not 0.
+    """
     element = context.get_value_type(element_type)
     rows, vectors, *rest = args
     most = max(v for _, v in _SHAPES) + 1
     shape = builder.add(builder.mul(rows, rows.type(most)), vectors)
+    asking = (TILE_ROWS + 1) * most  # beyond every shape
+    if ahead is not None:
+        whole = builder.icmp_signed("==", shape, shape.type(TILE_ROWS * most + TILE_VECTORS))
+        asks = builder.and_(whole, builder.icmp_signed("!=", ahead[0], ahead[0].type(0)))
+        shape = builder.select(asks, shape.type(asking), shape)
     done = builder.append_basic_block("tiles.done")
     switch = builder.switch(shape, done)
     for r, v in _SHAPES:
@@ -130,6 +150,12 @@ def _emit_tiles(context: Any, builder: Any, element_type: Any, args: Any, listed
         switch.add_case(shape.type(r * most + v), block)
         builder.position_at_end(block)
         _emit_tile(builder, element, r, v, rest, listed)
+        builder.branch(done)
+    if ahead is not None:
+        block = builder.append_basic_block("tile.asking")
+        switch.add_case(shape.type(asking), block)
+        builder.position_at_end(block)
+        _emit_tile(builder, element, TILE_ROWS, TILE_VECTORS, rest, ahead=ahead[1:])
         builder.branch(done)
     builder.position_at_end(done)
     return context.get_dummy_value()
@@ -150,6 +176,9 @@ def tile(
     b: Any,
     ldb: Any,
     depth: Any,
+    asks: Any,
+    ahead: Any,
+    lda: Any,
 ) -> Any:
     """One register tile: c = start + a b.
 
@@ -167,6 +196,10 @@ def tile(
         (depth, vectors·lanes), row stride ldb                           [in]
     depth : int
         Length of the sums.
+    asks : int
+        1 to bring what comes next to the second-level cache; a whole tile does.
+    ahead, lda : pointer, int
+        (depth,) lines of it, row stride lda.
 
     Notes
     -----
@@ -176,9 +209,9 @@ def tile(
     n = types.intp
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _emit_tiles(context, builder, c.dtype, args, None)
+        return _emit_tiles(context, builder, c.dtype, args[:-3], ahead=args[-3:])
 
-    return types.void(n, n, c, n, c, n, c, n, n, c, n, n), codegen
+    return types.void(n, n, c, n, c, n, c, n, n, c, n, n, n, c, n), codegen
 
 
 @intrinsic
