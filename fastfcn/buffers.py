@@ -28,6 +28,13 @@ def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
     return memory[skip : skip + size * dtype.itemsize].view(dtype)
 
 
+def aligned_copy(flat: Array) -> Array:
+    """Return a writable copy of a flat array that begins as :func:`aligned_zeros` does."""
+    copy = aligned_zeros(flat.size, flat.dtype)
+    copy[...] = flat
+    return copy
+
+
 class Buffer:
     """Values and gradients of one or more parameters, each flat and laid end to end.
 
@@ -47,6 +54,11 @@ class Buffer:
         self.moved = False
         self.shared = False
         self._finite: bool | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Bring unpickled arrays to memory of their own: joblib may map a file, read-only."""
+        self.__dict__.update(state)
+        self.values, self.grads = aligned_copy(self.values), aligned_copy(self.grads)
 
     def changed(self) -> None:
         """Take note that the values are, or will be, others."""

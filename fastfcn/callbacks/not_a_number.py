@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from fastfcn.callbacks.run import TrainingRun
+from fastfcn.optim import LBFGS
 
 
 class TerminateOnNaN:
@@ -28,9 +29,11 @@ def stop_diverged(run: TrainingRun, loss: float) -> None:
 
 def divergence(run: TrainingRun, loss: float) -> str:
     """Return what to warn of: where a run diverged, and what to try."""
-    lr: Any = getattr(run.optimizer, "lr", None)
-    rate = f"below lr={lr:g}" if isinstance(lr, float) else "that is smaller"
-    return (
-        f"the loss is {loss} in epoch {run.epoch}: training diverged and was stopped; try a "
-        f"learning rate {rate}, clip_norm=1.0, or input brought near [-1, 1] with scale and shift"
-    )
+    scaled = "input brought near [-1, 1], with scale and shift or a StandardScaler"
+    if isinstance(run.optimizer, LBFGS):  # which searches for its own step sizes
+        what = scaled
+    else:
+        lr: Any = getattr(run.optimizer, "lr", None)
+        rate = f"below lr={lr:g}" if isinstance(lr, float) else "that is smaller"
+        what = f"a learning rate {rate}, clip_norm=1.0, or {scaled}"
+    return f"the loss is {loss} in epoch {run.epoch}: training diverged and was stopped; try {what}"

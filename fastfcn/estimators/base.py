@@ -21,6 +21,7 @@ from fastfcn.estimators.solvers import STOCHASTIC, continued, make_optimizer
 from fastfcn.estimators.weights import Weights
 from fastfcn.history import History
 from fastfcn.losses import Loss
+from fastfcn.nn.activations import Activation
 from fastfcn.nn.containers import Sequential
 from fastfcn.objective import GAVE_UP, ROWS
 from fastfcn.optim import Optimizer
@@ -242,11 +243,8 @@ class BaseFCN(BaseEstimator):
             raise ValueError("the rows' weights must be above 0 for at least one, got zeros only")
         if first:
             self._begin(X, [X.shape[1], *sizes, self._outputs_of(target)])
-        elif sizes != [layer.out_features for layer in self.network_.linears[:-1]]:
-            raise ValueError(
-                f"hidden_layer_sizes must stay as they were to go on training, got {sizes} for "
-                f"{self.network_!r}; fit with warm_start=False for a new network"
-            )
+        else:
+            self._check_unchanged(sizes)
         validation = self._held_out(*held_out)
         if self.solver == "lbfgs":
             self._fit_lbfgs(X, target, weights, validation)
@@ -258,6 +256,38 @@ class BaseFCN(BaseEstimator):
                 "values and need to be preprocessed: scale them with StandardScaler, or lower "
                 "learning_rate_init."
             )
+
+    def _hidden(self, layers: int) -> tuple[list[Activation], list[float], list[str | None]]:
+        """Return what comes with each hidden layer: activation, dropout and normalization."""
+        dropouts = [float(p) for p in per_layer(self.dropout, layers, "dropout")]
+        if not all(0.0 <= p < 1.0 for p in dropouts):
+            raise ValueError(f"dropout must be in [0, 1) for each layer, got {self.dropout!r}")
+        given = per_layer(self.activation, layers, "activation")
+        normalizations = per_layer(self.normalization, layers, "normalization")
+        return [make_activation(each) for each in given], dropouts, normalizations
+
+    def _describe(self, sizes: list[int]) -> dict[str, Any]:
+        """Return what a network is made of, by the parameters' names."""
+        activations, dropouts, normalizations = self._hidden(len(sizes))
+        return {
+            "activation": [repr(activation) for activation in activations],
+            "dropout": dropouts,
+            "normalization": normalizations,
+        }
+
+    def _check_unchanged(self, sizes: list[int]) -> None:
+        """Raise where the parameters describe another network than the one to go on with."""
+        old = [layer.out_features for layer in self.network_.linears[:-1]]
+        was = {"hidden_layer_sizes": old, **self._described}
+        now = {"hidden_layer_sizes": sizes}
+        if sizes == old:
+            now |= self._describe(sizes)
+        for name, value in now.items():
+            if value != was[name]:
+                raise ValueError(
+                    f"{name} must stay as it was to go on training, {was[name]}, got {value}; "
+                    "fit with warm_start=False for a new network"
+                )
 
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         """Return data and targets as arrays or CSR, in the data's own precision."""
@@ -279,12 +309,11 @@ class BaseFCN(BaseEstimator):
         self.n_outputs_, self.n_layers_ = units[-1], len(units)
         self.network_: Sequential = build(
             units,
-            [make_activation(given) for given in per_layer(self.activation, layers, "activation")],
-            [float(p) for p in per_layer(self.dropout, layers, "dropout")],
-            per_layer(self.normalization, layers, "normalization"),
+            *self._hidden(layers),
             X.dtype,
             self._random_state,
         )
+        self._described = self._describe(units[1:-1])
         self.n_iter_ = self.t_ = 0
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = None
@@ -474,6 +503,12 @@ class BaseFCN(BaseEstimator):
                 "solver='lbfgs' needs dropout=0 and no batch normalization, as its loss must be a "
                 f"function of the weights alone; got dropout={self.dropout!r} and "
                 f"normalization={self.normalization!r}; use solver='adam'"
+            )
+        if self.clip_norm is not None or not isinstance(self.learning_rate, str):
+            raise ValueError(
+                "solver='lbfgs' needs clip_norm=None and no schedule as learning_rate, as it "
+                f"searches for its own step sizes; got clip_norm={self.clip_norm!r} and "
+                f"learning_rate={self.learning_rate!r}; use solver='adam'"
             )
 
     def _fit_lbfgs(

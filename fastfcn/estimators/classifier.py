@@ -255,6 +255,11 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         return X, y
 
     def _encode(self, y: Any, incremental: bool) -> Array:
+        if self.label_smoothing and isinstance(self.loss, losses.Loss):
+            raise ValueError(
+                f"label_smoothing={self.label_smoothing} is for loss='log_loss', got "
+                f"loss={self.loss!r}; give it to the loss: CrossEntropyLoss(label_smoothing=...)"
+            )
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
@@ -323,7 +328,7 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         return float(accuracy_score(target, predicted, sample_weight=validation.sample_weight))
 
     def predict(self, X: Any) -> Array:
-        """Return labels, or a 0/1 matrix where there are several at once.
+        """Return labels, or a 0/1 matrix where there are several at once: CSR if fit's was sparse.
 
         Parameters
         ----------
@@ -334,9 +339,10 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         if self._multiclass:
             return np.asarray(self.classes_[output.argmax(axis=1)])
         p = expit(output)
-        return np.asarray(
-            self._label_binarizer.inverse_transform(p[:, 0] if self.n_outputs_ == 1 else p)
+        labels: Array = self._label_binarizer.inverse_transform(
+            p[:, 0] if self.n_outputs_ == 1 else p
         )
+        return labels
 
     def predict_proba(self, X: Any) -> Array:
         """Return probabilities (n, classes), in the order of ``classes_``.

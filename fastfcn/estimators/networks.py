@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,17 @@ ACTIVATIONS: dict[str, type[Activation]] = {
 def hidden_sizes(sizes: Any) -> list[int]:
     """Return the hidden layers' sizes: a number is one layer."""
     given = [sizes] if np.ndim(sizes) == 0 else list(sizes)
-    if any(isinstance(size, bool) or int(size) != size or size <= 0 for size in given):
+    if not all(_is_count(size) for size in given):
         raise ValueError(
             f"hidden_layer_sizes must be > 0 and integers, got {given}; (256, 128) are two hidden "
             "layers, () is a linear model"
         )
     return [int(size) for size in given]
+
+
+def _is_count(size: Any) -> bool:
+    number = isinstance(size, Real) and not isinstance(size, bool)
+    return number and float(size).is_integer() and size > 0
 
 
 def per_layer(value: Any, layers: int, name: str) -> list[Any]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.sparse import issparse
 from scipy.special import xlogy
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
@@ -91,6 +92,10 @@ class FCNRegressor(RegressorMixin, BaseFCN):
         self._keep(locals())
 
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        if issparse(y):
+            raise TypeError(
+                f"y must be dense for a regression, got {type(y).__name__}; pass y.toarray()"
+            )
         X, y = validate_data(
             self,
             X,

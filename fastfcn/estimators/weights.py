@@ -21,6 +21,12 @@ class Weights(list[Array]):
     def __setitem__(self, index: SupportsIndex | slice, values: Any) -> None:
         """Write into the network."""
         if isinstance(index, slice):
+            values = list(values)
+            if len(values) != len(self[index]):
+                raise ValueError(
+                    f"coefs_ and intercepts_ must have {len(self[index])} arrays, one a layer, "
+                    f"got {len(values)}"
+                )
             for own, given in zip(self[index], values, strict=True):
                 own[...] = given
         else:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastfcn.buffers import Array, Buffer, aligned_zeros
+from fastfcn.buffers import Array, Buffer, aligned_copy, aligned_zeros
 from fastfcn.frame import Frame
 from fastfcn.nn.parameter import Parameter
 from fastfcn.threads import threads
@@ -67,6 +67,11 @@ class Optimizer:
         self.slot = sum(sizes)
         self._offsets: list[int] = np.cumsum([0, *sizes[:-1]]).tolist()
         self.state = aligned_zeros(len(self.slots) * self.slot, self.dtype)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Bring the unpickled state to memory of its own, as a buffer does with its values."""
+        self.__dict__.update(state)
+        self.state = aligned_copy(self.state)
 
     @property
     def lr(self) -> float:

@@ -8,6 +8,7 @@ import joblib
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csc_array, csr_matrix, issparse
 from scipy.special import expit
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
@@ -16,6 +17,8 @@ from sklearn.metrics import roc_auc_score
 
 from estimators.data import counts, digits, iris, line, several_labels
 from fastfcn import FCNClassifier, FCNRegressor
+from fastfcn.losses import CrossEntropyLoss
+from fastfcn.schedules import Cosine
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -142,6 +145,18 @@ def test_several_labels_at_once(solver: str) -> None:
     assert_array_equal(p > 0.5, estimator.predict(x))
     assert abs(p.sum(axis=1) - 1.0).max() > 0.1
     FCNClassifier(early_stopping=True, max_iter=5).fit(x, y)
+
+
+@pytest.mark.parametrize("form", [csr_matrix, csc_array])
+def test_sparse_labels_give_sparse_labels(form: Any) -> None:
+    x, y = several_labels()
+    dense, sparse = (
+        FCNClassifier(5, max_iter=30, random_state=0).fit(x, given) for given in (y, form(y))
+    )
+    predicted = sparse.predict(x)
+    assert issparse(predicted)
+    assert_array_equal(predicted.toarray(), dense.predict(x))
+    assert sparse.score(x, form(y)) == dense.score(x, y)
 
 
 def test_several_outputs() -> None:
@@ -320,6 +335,29 @@ def test_a_warm_start_wants_the_same_classes() -> None:
 
 
 @BOTH
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"hidden_layer_sizes": (5, 5)},
+        {"activation": "tanh"},
+        {"dropout": 0.5},
+        {"normalization": "layer"},
+    ],
+    ids=str,
+)
+def test_training_goes_on_with_the_same_network_or_not_at_all(kind: Any, changed: Any) -> None:
+    data = iris()
+    estimator = kind(hidden_layer_sizes=5, warm_start=True, max_iter=1)
+    estimator.fit(*data).set_params(activation=["relu"], dropout=(0.0,)).fit(*data)
+    estimator.set_params(**{"activation": "relu", "dropout": 0.0, **changed})
+    message = f"{next(iter(changed))} must stay as it was to go on training"
+    for go_on in (estimator.fit, estimator.partial_fit):
+        with pytest.raises(ValueError, match=message):
+            go_on(*data)
+    estimator.set_params(warm_start=False).fit(*data)
+
+
+@BOTH
 @pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
 def test_every_warm_start_does_max_iter_iterations(kind: Any, solver: str) -> None:
     options = {"solver": solver, "warm_start": True, "n_iter_no_change": np.inf, "random_state": 0}
@@ -369,6 +407,18 @@ def test_weights_that_are_not_finite_are_refused() -> None:
         FCNRegressor(solver="sgd").fit(x, rng.normal(size=10))
 
 
+@pytest.mark.parametrize(("solver", "advice"), [("sgd", True), ("lbfgs", False)])
+def test_a_diverging_run_is_told_what_its_solver_has(solver: str, advice: bool) -> None:
+    x, y = line()
+    with pytest.warns(RuntimeWarning, match="StandardScaler") as caught:
+        try:
+            FCNRegressor(solver=solver, max_iter=3, random_state=0).fit(x * 1e200, y)
+        except ValueError as error:
+            assert "non-finite parameter weights" in str(error)
+    said = "".join(str(each.message) for each in caught)
+    assert ("clip_norm" in said) == ("learning rate" in said) == advice
+
+
 def test_a_diverging_run_that_stops_early_gives_its_best_weights_back() -> None:
     estimator = FCNRegressor(
         activation="identity", solver="sgd", learning_rate_init=1, early_stopping=True, max_iter=20,
@@ -391,6 +441,11 @@ def test_a_diverging_run_that_stops_early_gives_its_best_weights_back() -> None:
         ({"hidden_layer_sizes": (5, 0)}, "hidden_layer_sizes must be > 0"),
         ({"hidden_layer_sizes": (5, 2.5)}, "hidden_layer_sizes must be > 0"),
         ({"dropout": 1.0}, "'dropout' parameter of FCNClassifier must be"),
+        ({"hidden_layer_sizes": (5, "a")}, "hidden_layer_sizes must be > 0"),
+        ({"hidden_layer_sizes": ((5, 5),)}, "hidden_layer_sizes must be > 0"),
+        ({"hidden_layer_sizes": (np.nan,)}, "hidden_layer_sizes must be > 0"),
+        ({"dropout": [-0.1]}, "dropout must be in [0, 1) for each layer, got [-0.1]"),
+        ({"dropout": [np.nan]}, "dropout must be in [0, 1) for each layer, got [nan]"),
         ({"clip_norm": 0.0}, "'clip_norm' parameter of FCNClassifier must be"),
         ({"label_smoothing": 1.5}, "'label_smoothing' parameter of FCNClassifier must be"),
         ({"loss": "hinge"}, "'loss' parameter of FCNClassifier must be"),
@@ -399,6 +454,12 @@ def test_a_diverging_run_that_stops_early_gives_its_best_weights_back() -> None:
         (
             {"solver": "lbfgs", "normalization": "batch"},
             "no batch normalization, as its loss must be a function of the weights alone",
+        ),
+        ({"solver": "lbfgs", "clip_norm": 1.0}, "solver='lbfgs' needs clip_norm=None"),
+        ({"solver": "lbfgs", "learning_rate": Cosine()}, "and learning_rate=Cosine(final=0.0)"),
+        (
+            {"label_smoothing": 0.1, "loss": CrossEntropyLoss()},
+            "label_smoothing=0.1 is for loss='log_loss', got loss=CrossEntropyLoss(",
         ),
     ],
     ids=str,

@@ -8,6 +8,7 @@ import joblib
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -160,3 +161,30 @@ def test_labels_may_be_strings() -> None:
     assert list(estimator.classes_) == ["one", "two", "zero"]
     assert set(estimator.predict(x)) <= set(names)
     assert len(estimator.validation_scores_) == estimator.n_iter_
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_a_model_from_a_read_only_memory_map_learns_on(solver: str, tmp_path: Any) -> None:
+    """As joblib's workers get models: training on used to write into the map, and crash."""
+    data = iris()
+    model = FCNClassifier((5,), solver=solver, max_iter=3, warm_start=True, random_state=0)
+    model.fit(*data)
+    joblib.dump(model, tmp_path / "model")
+    loaded = joblib.load(tmp_path / "model", mmap_mode="r")
+    # First, as the rest would end the process where it fails.
+    assert all(parameter.data.flags.writeable for parameter in loaded.network_.parameters())
+    assert loaded.optimizer_.state.flags.writeable
+    again, other = (each.fit(*data).predict_proba(data[0]) for each in (loaded, model))
+    assert_array_equal(again, other)
+
+
+def test_as_many_weights_as_layers_are_assigned() -> None:
+    classifier = FCNClassifier((5,), max_iter=1).fit(*iris())
+    with pytest.raises(ValueError, match="must have 2 arrays, one a layer, got 3"):
+        classifier.coefs_ = [*classifier.coefs_, np.zeros((3, 3))]
+
+
+def test_sparse_targets_of_a_regression_are_refused() -> None:
+    x, y = line()
+    with pytest.raises(TypeError, match="y must be dense for a regression, got csr_matrix"):
+        FCNRegressor().fit(x, csr_matrix(y.reshape(-1, 1)))
