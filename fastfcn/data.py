@@ -79,7 +79,7 @@ class Intake(NamedTuple):
             name = f"{prefix}sample_weight"
             weights = as_weights(as_array(sample_weight, name), n, name)
             targets = targets._replace(weights=weights)
-        return Data(described, targets, bool(targets.labels.size))
+        return Data(described, targets, self.loss.measures_accuracy(targets))
 
     def whole(self, x: Any, y: Any, sample_weight: Any = None) -> Data:
         """Describe all the samples there are: one at least must count."""

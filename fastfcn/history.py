@@ -18,8 +18,8 @@ class History:
     loss : list of float
         Loss of each sample when it was trained on, reduced over the epoch.
     accuracy : list of float or None
-        Share of samples whose label came first when they were trained on; None for losses without
-        class labels.
+        Share of samples whose label came first when they were trained on, or all of whose outputs
+        were on the right side for binary losses; None for losses of numbers.
     val_loss, val_accuracy : list of float or None
         On the validation data after the epoch; None without.
         All four are weighted by ``sample_weight``, where that was given.
@@ -93,7 +93,7 @@ class History:
 
 
 class Evaluation(NamedTuple):
-    """Loss and accuracy on a data set; accuracy is None for losses without class labels."""
+    """Loss and accuracy on a data set; accuracy is None for losses of numbers."""
 
     loss: float
     accuracy: float | None
@@ -107,7 +107,7 @@ class Tally(NamedTuple):
     """What a mean of the losses is divided by."""
     hits: float = 0.0
     counted: float = 0.0
-    """Samples that count for the accuracy, by their weights; 0 also without class labels."""
+    """Samples that count for the accuracy, by their weights; 0 also for losses of numbers."""
 
     def plus(self, other: "Tally") -> "Tally":
         """Return the tally of both parts together."""

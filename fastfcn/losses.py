@@ -66,6 +66,8 @@ class Loss:
     """What computes it."""
     elementwise: ClassVar[bool] = False
     """Whether each output has a loss of its own, so that "none" keeps the output's shape."""
+    threshold: ClassVar[float | None] = None
+    """What parts the outputs of a binary loss; None for others."""
 
     def __init__(self, reduction: str = "mean") -> None:
         if reduction not in _REDUCTIONS:
@@ -161,6 +163,22 @@ class Loss:
             counted = targets.labels != self.ignore_index
             counts = counts[counted] * self.weight[targets.labels[counted]]
         return float(counts.sum()) * (targets.values.shape[1] if kind == kernels.ELEMENTS else 1)
+
+    def measures_accuracy(self, targets: Targets) -> bool:
+        """Tell whether an output can be right or wrong: there are labels, or a threshold."""
+        return bool(targets.labels.size) or self.threshold is not None
+
+    def right(self, outputs: Array, targets: Targets) -> Array:
+        """Return for each sample whether its output is right.
+
+        That is, its label's output is the largest; for a binary loss all outputs are on their
+        targets' side of the threshold.
+        """
+        if self.threshold is None:
+            right: Array = outputs.argmax(axis=1) == targets.labels
+        else:
+            right = ((outputs > self.threshold) == (targets.values > 0.5)).all(axis=1)
+        return right
 
     def counts(self, targets: Targets) -> Array:
         """Return how many times each sample counts: its weight, 0 where its label is ignored."""
@@ -359,7 +377,7 @@ class NLLLoss(_ClassLoss):
 
 
 class _BinaryLoss(Loss):
-    """What binary cross-entropies share: targets between 0 and 1."""
+    """What binary cross-entropies share: targets between 0 and 1, a threshold for outputs."""
 
     elementwise = True
 
@@ -392,6 +410,7 @@ class BCELoss(_BinaryLoss):
     """
 
     kernel = kernels.BCE
+    threshold = 0.5
 
     def check_output(self, output: Array) -> None:
         if ((output < 0) | (output > 1)).any():
@@ -423,6 +442,7 @@ class BCEWithLogitsLoss(_BinaryLoss):
     """
 
     kernel = kernels.BCE_WITH_LOGITS
+    threshold = 0.0
 
     def check_network(self, last: str, outputs: int) -> None:
         if last in ("Sigmoid", "Softmax"):

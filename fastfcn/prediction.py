@@ -125,7 +125,7 @@ def evaluate(
     Returns
     -------
     Evaluation
-        ``loss`` and ``accuracy``; accuracy is None for losses without class labels.
+        ``loss`` and ``accuracy``; accuracy is None for losses of numbers.
 
     Examples
     --------
@@ -158,8 +158,7 @@ def evaluated(data: Data, intake: Intake, n_threads: int | None) -> Evaluation:
     value = float(np.sum(loss(outputs, wanted, weights)))
     if not data.accuracy:
         return Evaluation(value, None)
-    right = outputs.argmax(axis=1) == targets.labels
-    return Evaluation(value, share(right, loss.counts(targets)))
+    return Evaluation(value, share(loss.right(outputs, targets), loss.counts(targets)))
 
 
 def plan_of(net: Module, loss: Loss | None) -> Plan:

@@ -256,14 +256,25 @@ def _poisson(output, target, p):
     return value, rate - target
 
 
-def _kernel(name: str, loss_row: Any) -> Native:
+@helper
+def _on_the_right_side(out, target, n, threshold):
+    """Tell whether each output lies above the threshold where its target is above ½."""
+    right = True
+    for j in range(n):
+        right &= (out[j] > threshold) == (target[j] > 0.5)
+    return right
+
+
+def _kernel(name: str, loss_row: Any, threshold: float | None = None) -> Native:
     """Make the kernel of a loss from the loss of one row.
 
     ``loss_row(p, weight, out, n, label, target, factor, delta)`` returns a row's loss in float64
     and writes its gradient times ``factor`` into ``delta``. p is the loss's parameter; weight the
     classes' weights, empty where there are none; label the row's class, or -1 where target (n,)
-    holds what the outputs are compared with.
+    holds what the outputs are compared with. ``threshold`` parts the outputs of a binary loss.
     """
+    binary = threshold is not None
+    middle = 0.0 if threshold is None else threshold
 
     def loss_rows(frame_at, work, first, i0, i1, factor):
         """Loss of rows i0:i1 of a batch, and their output delta.
@@ -273,9 +284,10 @@ def _kernel(name: str, loss_row: Any) -> Native:
         frame_at : pointer to int64
             The frame. Reads OUTPUT: logits, log-probabilities, probabilities or values; LABELS or
             TARGETS; SAMPLE_WEIGHT. Writes OUTPUT_DELTA, factor·∂loss/∂output; VALUES, each row's
-            loss before the reduction; HITS, where there are labels: whether the largest output is
-            the label's. Loss and delta are multiplied by the sample's weight; both are 0 where that
-            is 0 or the label ignored, whatever the output
+            loss before the reduction; HITS: whether the largest output is the label's, for a binary
+            loss whether all outputs are on their targets' side. Loss and delta are multiplied by
+            the sample's weight; both are 0 where that is 0 or the label ignored, whatever the
+            output
         work : pointer
             Not read.
         first : int
@@ -312,6 +324,8 @@ def _kernel(name: str, loss_row: Any) -> Native:
             else:
                 label = np.int64(-1)
                 target = carray(advance(reals(frame[t.TARGETS], work), sample * n), (n,))
+                if binary and frame[t.HITS] != 0:
+                    hits[row] = _on_the_right_side(out, target, n, middle)
             if times == 0.0:
                 values[row] = 0.0
                 for j in range(n):
@@ -324,10 +338,11 @@ def _kernel(name: str, loss_row: Any) -> Native:
     return Native(loss_rows, "fpnnnd")
 
 
-def _elementwise(name: str, term: Any) -> Native:
+def _elementwise(name: str, term: Any, threshold: float | None = None) -> Native:
     """Make the kernel of a loss that is a sum over a row's outputs.
 
-    ``term(output, target, p)`` returns value and derivative of one, all in float64.
+    ``term(output, target, p)`` returns value and derivative of one, all in float64; ``threshold``
+    as in :func:`_kernel`.
     """
 
     @variant(f"{name}_row")
@@ -339,13 +354,13 @@ def _elementwise(name: str, term: Any) -> Native:
             delta[j] = slope * factor
         return value
 
-    return _kernel(name, row)
+    return _kernel(name, row, threshold)
 
 
 CROSS_ENTROPY = _kernel("cross_entropy", _cross_entropy_row)
 NLL = _kernel("nll", _nll_row)
-BCE = _elementwise("bce", _binary_cross_entropy)
-BCE_WITH_LOGITS = _elementwise("bce_with_logits", _binary_cross_entropy_of_logits)
+BCE = _elementwise("bce", _binary_cross_entropy, 0.5)
+BCE_WITH_LOGITS = _elementwise("bce_with_logits", _binary_cross_entropy_of_logits, 0.0)
 MSE = _elementwise("mse", _squared_error)
 L1 = _elementwise("l1", _absolute_error)
 HUBER = _elementwise("huber", _huber)
