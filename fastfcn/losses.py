@@ -4,6 +4,7 @@ Value and gradient always belong to one reduction: ``grad`` is the gradient of w
 (for ``reduction="none"``, of its sum). Values are float64.
 """
 
+import inspect
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -196,7 +197,14 @@ class Loss:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(reduction={self.reduction!r})"
+        said = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name, parameter.default)
+            if isinstance(value, np.ndarray):  # of class weights, empty without
+                value = value.tolist() or None
+            if value != parameter.default:
+                said.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(said)})"
 
 
 def _class_labels(

@@ -459,8 +459,8 @@ class BaseFCN(BaseEstimator):
             return min(200, n)
         if int(self.batch_size) > n:
             warnings.warn(
-                f"batch_size={self.batch_size} is larger than the number of samples, {n}; it is "
-                "clipped to that",
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be "
+                f"clipped: from {self.batch_size} to {n}",  # scikit-learn's words, for filters
                 stacklevel=6,
             )
         return min(int(self.batch_size), n)

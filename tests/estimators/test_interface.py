@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from estimators.data import digits, iris, line
-from fastfcn import FCNClassifier, FCNRegressor, nn
+from fastfcn import FCNClassifier, FCNRegressor, losses, nn
 from fastfcn.estimators.weights import Weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -188,3 +188,20 @@ def test_sparse_targets_of_a_regression_are_refused() -> None:
     x, y = line()
     with pytest.raises(TypeError, match="y must be dense for a regression, got csr_matrix"):
         FCNRegressor().fit(x, csr_matrix(y.reshape(-1, 1)))
+
+
+@pytest.mark.parametrize(
+    ("loss", "shown"),
+    [
+        (losses.CrossEntropyLoss(), "CrossEntropyLoss()"),
+        (losses.CrossEntropyLoss(label_smoothing=0.1), "CrossEntropyLoss(label_smoothing=0.1)"),
+        (losses.CrossEntropyLoss([1.0, 2.0]), "CrossEntropyLoss(weight=[1.0, 2.0])"),
+        (losses.HuberLoss(0.3, "batchmean"), "HuberLoss(delta=0.3, reduction='batchmean')"),
+        (losses.MSELoss(half=True), "MSELoss(half=True)"),
+        (losses.PoissonNLLLoss("sum"), "PoissonNLLLoss(reduction='sum')"),
+    ],
+    ids=str,
+)
+def test_a_search_tells_losses_apart(loss: Any, shown: str) -> None:
+    assert repr(loss) == shown
+    assert f"loss={shown}" in repr(FCNClassifier(loss=loss)).replace("\n", "")

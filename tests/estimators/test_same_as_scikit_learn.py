@@ -192,3 +192,13 @@ def test_as_many_new_rows_are_right_as_with_scikit_learn(load: Any) -> None:
         scores.append([ours.score(x_test, y_test), theirs.score(x_test, y_test)])
     mine, its = np.mean(scores, axis=0)
     assert abs(mine - its) < 0.01
+
+
+def test_the_warning_of_a_large_batch_begins_with_scikit_learns_words() -> None:
+    def warned(kind: Any) -> str:
+        with pytest.warns(UserWarning, match="clipped") as caught:
+            kind(batch_size=151, max_iter=1).fit(*iris())
+        return str(next(each.message for each in caught if "clipped" in str(each.message)))
+
+    assert warned(FCNClassifier).startswith(warned(MLPClassifier))
+    assert warned(FCNClassifier).endswith("from 151 to 150")
