@@ -197,6 +197,8 @@ def file(
 
     if target is None and path.suffix.lower() in SUFFIXES:
         raise click.UsageError(f"training on {path} needs --target COLUMN, what to predict.")
+    if image_size and path.suffix.lower() in SUFFIXES:
+        raise click.BadParameter(f"is for images, got {path}.", param_hint="'--image-size'")
     rows = read(path, target, None, exclude, image_size)
     if rows.y is None:
         raise ValueError(f"{path} must have a subfolder a class to train on")
