@@ -31,21 +31,30 @@ def as_array(x: Any, name: str) -> Array:
         return x
     if is_frame(x):
         return _frame_array(x, name)
+    if callable(getattr(x, "collect", None)):  # polars' LazyFrame
+        given = type(x).__name__
+        raise TypeError(f"{name} must be in memory, got a {given}; pass {name}.collect()")
     try:
         if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
             return np.from_dlpack(x)
-        return np.asanyarray(x)
+        array: Array = np.asanyarray(x)
     except (TypeError, RuntimeError, BufferError) as error:
         kind = type(x)
         raise TypeError(
             f"{name} must be readable as an array, got {kind.__module__}.{kind.__qualname__}: "
-            f"{error}; for a tensor pass {name}.detach().cpu()"
+            f"{error}; for a tensor pass {name}.detach().cpu().float()"
         ) from error
+    if array.dtype == object and array.ndim == 0:
+        raise TypeError(
+            f"{name} must be an array, a frame, a tensor or lists of numbers, got a "
+            f"{type(x).__name__}"
+        )
+    return array
 
 
 def is_frame(x: Any) -> bool:
     """Tell whether x is a table with named columns, as those of pandas and polars."""
-    return all(hasattr(x, name) for name in ("columns", "dtypes", "shape", "__getitem__"))
+    return all(hasattr(x, name) for name in ("shape", "columns", "dtypes", "__getitem__"))
 
 
 def columns_of(x: Any) -> list[str] | None:
@@ -55,9 +64,11 @@ def columns_of(x: Any) -> list[str] | None:
 
 def _frame_array(frame: Any, name: str) -> Array:
     """Return a frame as one array, missing values as NaN."""
-    whole = np.asarray(frame)
-    if whole.dtype.kind in "fiub":
-        return whole
+    # Beside numbers, polars takes dates for numbers as well.
+    if not any(_is_temporal(dtype) for dtype in frame.dtypes):
+        whole = np.asarray(frame)
+        if whole.dtype.kind in "fiub":
+            return whole
     series = [_column(frame, i) for i in range(frame.shape[1])]
     columns = [_numbers(values) for values in series]
     bad = [
@@ -74,6 +85,12 @@ def _frame_array(frame: Any, name: str) -> Array:
     for i, column in enumerate(columns):
         joined[:, i] = column
     return joined
+
+
+def _is_temporal(dtype: Any) -> bool:
+    """Tell whether a type of polars is a date, a time or a duration."""
+    method = getattr(dtype, "is_temporal", None)
+    return callable(method) and bool(method())
 
 
 def _column(frame: Any, i: int) -> Any:

@@ -215,7 +215,9 @@ def _class_labels(
         raise ValueError(f"{name} must have shape ({n},), one class a row, got {target.shape}")
     if target.dtype.kind not in "iu":
         way = "convert it with y.astype(int)"
-        if target.dtype.kind not in "fb":
+        if target.dtype.kind == "f" and np.isnan(target).any():
+            way = f"row {int(np.isnan(target).argmax())} has none: leave such rows out"
+        elif target.dtype.kind not in "fb":
             way = "scikit-learn's LabelEncoder numbers classes from 0"
         raise TypeError(f"{name} must be integer class indices, got dtype {target.dtype}; {way}")
     outside = ((target < 0) | (target >= outputs)) & (target != ignore_index)

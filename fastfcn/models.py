@@ -118,7 +118,8 @@ class Model:
                 "x must be dense where each feature has its own shift, got a sparse one"
             )
         rows = as_matrix(x, "x", self.n_features)
-        return (rows * self.scale + self.shift).astype(self.dtype), 1.0, 0.0
+        with np.errstate(over="ignore"):  # what gets infinite is refused, by its place
+            return (rows * self.scale + self.shift).astype(self.dtype), 1.0, 0.0
 
     def predict(self, x: Any, n_threads: int | None = None) -> Array:
         """Return a label for each row of a classifier's input; of others the outputs.

@@ -49,14 +49,23 @@ def read_history(path: str | os.PathLike[str]) -> dict[str, list[Any]]:
 
     Raises
     ------
+    FileNotFoundError
+        Where there is no such file.
     ValueError
         For a file that is no table of numbers; it names the line.
     """
     file = Path(path)
     if file.is_dir():
         file = file / "history.csv"
-    with open(file, newline="", encoding="utf-8") as lines:
-        names, *rows = list(csv.reader(lines)) or [[]]
+    try:
+        with open(file, newline="", encoding="utf-8") as lines:
+            names, *rows = list(csv.reader(lines)) or [[]]
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{file} must be a table of a run, and there is no such file"
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{file} must be a table of numbers, got: {error}") from error
     columns: dict[str, list[Any]] = {name: [] for name in names}
     for number, row in enumerate(rows, 2):
         try:

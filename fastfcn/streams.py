@@ -1,5 +1,6 @@
 """Data that come batch by batch: loaders, generators, data sets indexed sample by sample."""
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -56,8 +57,10 @@ class Stream:
             self.batches = -(-self.samples // batch_size)
             if not self.samples:
                 raise ValueError(f"{name} must hold at least one sample, got none")
-        elif hasattr(given, "__len__"):
-            self.batches = len(given)
+        else:
+            # A DataLoader has __len__ whatever it loads; of a stream it raises.
+            with contextlib.suppress(TypeError):
+                self.batches = len(given)
         if epochs > 1 and hasattr(given, "__next__"):
             raise TypeError(
                 f"{name} must give its batches anew for each of the {epochs} epochs, got an "
@@ -138,7 +141,8 @@ def arrays_or_stream(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]
     if not gives_batches(x) or (y is not None and isinstance(x, list | tuple)):
         if y is None:
             raise TypeError(
-                "y must be given with x an array; leave it out where x gives batches (x, y)"
+                f"y must be given with x an array, got {type(x).__name__} alone; leave it out "
+                "where x gives batches (x, y), or is a data set with __len__ and __getitem__"
             )
         return x, y, sample_weight
     if y is not None or sample_weight is not None:

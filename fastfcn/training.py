@@ -149,6 +149,8 @@ def fit(
     epochs = as_int(epochs, "epochs", 1)
     if batch_size is not None:
         batch_size = as_int(batch_size, "batch_size", 1)
+    if not (callable(shuffle) or isinstance(shuffle, bool | np.bool_ | int)):
+        raise TypeError(f"shuffle must be True, False or a function of (epoch, n), got {shuffle!r}")
     _check_steps(loss, optimizer, clip_norm, n_threads)
     history = _continued(history, seed, epochs)
     recipe = Recipe(

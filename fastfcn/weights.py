@@ -42,7 +42,7 @@ def save_weights(
             f"state must be a mapping of names to arrays, got {type(state).__name__}; pass "
             "net.state_dict()"
         )
-    file = Path(path)
+    file = check_file(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     # Not save_file: its files are the user's alone to read, whatever the umask.
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
@@ -51,6 +51,16 @@ def save_weights(
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_file(path: str | os.PathLike[str]) -> Path:
+    """Raise IsADirectoryError for a folder; return the path of anything else."""
+    file = Path(path)
+    if file.is_dir():
+        raise IsADirectoryError(
+            f"{file} must be a file to write, got a folder; pass {file / 'model.safetensors'}"
+        )
+    return file
 
 
 def load_weights(path: str | os.PathLike[str]) -> "dict[str, Array]":
@@ -84,3 +94,8 @@ def read(path: str | os.PathLike[str]) -> "tuple[dict[str, Array], dict[str, str
             return state, dict(tensors.metadata() or {})
     except SafetensorError as error:
         raise ValueError(f"{path} must be a safetensors file, got: {error}") from error
+    except TypeError as error:  # of bfloat16, which PyTorch writes
+        raise ValueError(
+            f"{path} must hold types that NumPy has, got: {error}; convert them with PyTorch's "
+            ".float() before they are saved"
+        ) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from fastfcn.callbacks.monitor import Monitor, check_measured
 from fastfcn.callbacks.run import TrainingRun
 from fastfcn.history import History
-from fastfcn.weights import save_weights
+from fastfcn.weights import check_file, save_weights
 
 
 class ModelCheckpoint:
@@ -44,6 +44,8 @@ class ModelCheckpoint:
     ------
     ValueError
         For braces that name no column, and by ``fit`` where it does not measure one.
+    OSError
+        By ``fit``, where the path is a folder or its folder cannot be made.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class ModelCheckpoint:
         if self._best_only:
             self._monitor.begin(run)
         check_measured(self._columns, run, "path's {...}")
+        if not self._columns:  # what cannot be written is not found out after an epoch
+            check_file(self._path).parent.mkdir(parents=True, exist_ok=True)
         self.best = None
 
     def on_epoch_end(self, run: TrainingRun) -> None:

@@ -65,7 +65,7 @@ class CSVLogger:
         """Return the bytes of the file's whole rows, and take note of its last epoch."""
         content = self._path.read_bytes()
         content = content[: content.rfind(b"\n") + 1]
-        rows = list(csv.reader(content.decode("utf-8").splitlines()))
+        rows = list(csv.reader(content.decode("utf-8", "replace").splitlines()))
         if not rows:
             return 0
         if rows[0] != columns:
@@ -73,7 +73,13 @@ class CSVLogger:
                 f"{self._path} must have the columns {columns} to be appended to, got {rows[0]}; "
                 "choose another path or append=False"
             )
-        self._before = int(rows[-1][0]) if len(rows) > 1 else 0
+        last = rows[-1][:1] if len(rows) > 1 else ["0"]
+        if not (last and last[0].isdecimal()):
+            raise ValueError(
+                f"{self._path} must end with an epoch's row to be appended to, got {rows[-1]}; "
+                "choose another path or append=False"
+            )
+        self._before = int(last[0])
         return len(content)
 
 

@@ -162,7 +162,12 @@ def read(
     from fastfcn.datasets.tables import SUFFIXES
 
     if path.is_dir() or (path.is_file() and path.suffix.lower() not in SUFFIXES):
-        images = image_folder(path, image_size or None, image_mode)
+        try:
+            images = image_folder(path, image_size or None, image_mode)
+        except ValueError as error:
+            if path.is_dir():
+                raise
+            raise ValueError(f"{error}; a table's name ends in {', '.join(SUFFIXES)}") from error
         about = {"image": {"size": list(images.size), "mode": images.mode}}
         return Rows(images.x, images.y, about, images.files)
     table = read_table(path, target, columns, exclude)
@@ -192,6 +197,8 @@ def file(
 
     if target is None and path.suffix.lower() in SUFFIXES:
         raise click.UsageError(f"training on {path} needs --target COLUMN, what to predict.")
+    if image_size and path.suffix.lower() in SUFFIXES:
+        raise click.BadParameter(f"is for images, got {path}.", param_hint="'--image-size'")
     rows = read(path, target, None, exclude, image_size)
     if rows.y is None:
         raise ValueError(f"{path} must have a subfolder a class to train on")

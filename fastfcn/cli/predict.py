@@ -49,6 +49,7 @@ def command(
 
     with clean_errors("nothing was written", "predict fewer samples at once"):
         check_threads(threads)
+        _check_output(output, [run, input])
         with sources.readable():
             model = models.load(run)
             if proba and model.task != "classification":
@@ -65,6 +66,16 @@ def command(
             click.echo(text, nl=False)
         else:
             output.write_text(text, encoding="utf-8")
+
+
+def _check_output(output: Path | None, read: list[Path]) -> None:
+    """Refuse to replace what is read."""
+    for path in read:
+        if output is not None and output.exists() and path.exists() and output.samefile(path):
+            raise click.BadParameter(
+                f"must be another file than {path}, which is read, got {output}.",
+                param_hint="'--output'",
+            )
 
 
 def _columns(model: "Model", x: Any, proba: bool, threads: int | None) -> dict[str, Any]:

@@ -364,7 +364,9 @@ def _loaded(file: Path) -> Any:
         with loaded:
             return {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError) as error:
-        raise TableError(f"{file} must hold arrays of numbers or text: {error}") from error
+        raise TableError(
+            f"{file} must hold arrays of numbers or text; it is damaged or holds Python objects"
+        ) from error
 
 
 def _rows(values: NDArray[Any], what: str) -> NDArray[Any]:
@@ -392,6 +394,8 @@ def _chosen(
             f"{file} must have {_listed(unknown)}; it has {', '.join(map(repr, names[:20]))}"
             f"{' ...' if len(names) > 20 else ''}"
         )
+    if target is not None and target in exclude:
+        raise TableError(f"exclude must leave the target in, got {target!r} in both")
     if columns is not None:
         return [names.index(name) for name in columns]
     left = [i for i, name in enumerate(names) if name != target and name not in exclude]

@@ -102,9 +102,14 @@ class Layer:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             For missing, unknown or wrongly shaped entries; nothing is changed then.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"state must be a mapping of names to arrays, got {type(state).__name__}; "
+                "fastfcn.load_weights(path) reads one from a file"
+            )
         own = self._stored()
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or unknown:

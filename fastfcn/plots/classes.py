@@ -58,6 +58,8 @@ def classified(y_true: Any, y_pred: Any, labels: Sequence[Any] | None) -> Classi
     numbers = true.dtype.kind in "biuf"
     if labels is not None:
         given = np.asarray(labels)
+        if given.ndim != 1:
+            raise ValueError(f"labels must be a list, one for each class, got {labels!r:.200}")
         named = numbers and given.dtype.kind not in "biuf"
         classes = np.arange(len(given)) if named else given
     elif scores:

@@ -203,6 +203,10 @@ def _columns(run: Any) -> Columns:
         from fastfcn.runs import read_history
 
         columns: Any = read_history(run)
+        if "epoch" not in columns:
+            raise ValueError(
+                f"the history of {run} must have a column epoch, got {list(columns) or 'none'}"
+            )
     else:
         history = getattr(run, "history_", run)
         columns = history.as_dict() if hasattr(history, "as_dict") else history

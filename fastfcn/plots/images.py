@@ -166,8 +166,8 @@ def first_layer_weights(
         title = f"Weights of the first layer: {units:,} units"
         if len(shown) < units:
             title += f"; shown: the {len(shown)} with the largest norms"
-    if image_shape is not None and len(image_shape) != 2:
-        raise ValueError(f"image_shape must be (height, width), got {tuple(image_shape)}")
+    if image_shape is not None and np.shape(image_shape) != (2,):
+        raise ValueError(f"image_shape must be (height, width), got {image_shape}")
     tiles = _tiles(weights.T, shown, image_shape)
     sizes = np.abs(tiles)
     top = float(np.quantile(sizes, 0.995)) or float(sizes.max()) or 1.0
@@ -237,6 +237,8 @@ def _tiles(images: Any, shown: Array, image_shape: Sequence[int] | None) -> Arra
                 f"{tiles.shape[1]}; say image_shape=(height, width)"
             )
         image_shape = (side, side)
+    if image_shape is not None and np.ndim(image_shape) != 1:
+        raise ValueError(f"image_shape must be (height, width), got {image_shape}")
     shape = tiles.shape[1:] if image_shape is None else tuple(image_shape)
     if len(shape) == 3 and shape[2] == 1:
         shape = shape[:2]
@@ -266,7 +268,7 @@ def _of_predictions(probabilities: Any, total: int) -> Array:
 
 
 def _first_weights(net: Any) -> Any:
-    net = getattr(net, "network_", net)
+    net = getattr(net, "network_", getattr(net, "net", net))  # an estimator's, a Model's
     for layer in getattr(net, "linears", None) or [net]:
         weights = getattr(layer, "weight", layer)
         if isinstance(weights, np.ndarray) and weights.ndim == 2:

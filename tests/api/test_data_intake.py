@@ -70,10 +70,13 @@ def test_columns_that_are_not_numbers_are_named_with_the_way_out():
     net = mlp([2, 2])
     dates = pd.DataFrame({"age": [1.0], "born": pd.to_datetime(["2000-01-01"])})
     groups = pd.DataFrame({"age": [1.0], "group": pd.Categorical(["a"])})
+    with pytest.raises(TypeError, match=r"must be in memory, got a LazyFrame; pass x.collect\(\)"):
+        ff.predict(net, pl.LazyFrame(columns))
     for frame, name in (
         (pd.DataFrame(columns), "city"),
         (pl.DataFrame(columns), "city"),
         (dates, "born"),
+        (pl.from_pandas(dates), "born"),
         (groups, "group"),
     ):
         with pytest.raises(TypeError, match=f"x must have numeric columns.*'{name}'") as error:
@@ -304,6 +307,21 @@ def test_pytorchs_loaders_and_data_sets_train_to_the_bits_of_the_arrays():
     assert_same(fitted(part, None), fitted(x[:64], y[:64]))
 
 
+def test_a_loader_of_a_stream_need_not_know_its_length():
+    utils = pytest.importorskip("torch").utils.data
+    x, y = data()
+
+    class Rows(utils.IterableDataset):
+        def __iter__(self):
+            return zip(x, y, strict=True)
+
+    loader = utils.DataLoader(Rows(), batch_size=32)
+    in_order = fitted(x, y, shuffle=False, validation_data=HELD_OUT)
+    assert_same(fitted(loader, None, validation_data=HELD_OUT), in_order)
+    whole = ff.evaluate(mlp(SIZES), x, y, loss=losses.CrossEntropyLoss())
+    assert ff.evaluate(mlp(SIZES), loader, loss=losses.CrossEntropyLoss()) == pytest.approx(whole)
+
+
 def test_batches_of_images_pass_through_flatten():
     x, y = data(n=64)
     images = np.zeros((64, 1, 3, 6), np.float32)
@@ -339,6 +357,7 @@ X, Y = data()
         ([(X, Y + 3)], None, ValueError, "between 0 and 4"),
         ([(np.full_like(X, np.nan), Y)], None, ValueError, "x must be finite"),
         (3.0, None, TypeError, "y must be given"),
+        (X, np.where(Y == 1, np.nan, Y), TypeError, "row [0-9]+ has none: leave such rows out"),
     ],
 )
 def test_fit_refuses_what_is_no_data(x, y, error, match):
@@ -371,3 +390,14 @@ def test_a_batch_in_the_middle_that_does_not_fit_ends_training_with_its_fault():
     with pytest.raises(ValueError, match=r"x must have shape \(n, 17\), got \(32, 3\)"):
         fitted(parts, None, net=net)
     assert same_state(net.state_dict(), fitted(parts[:2], None, epochs=1)[0].state_dict())
+
+
+def test_predict_says_that_a_loader_is_no_array():
+    with pytest.raises(TypeError, match="x must be an array, a frame, .* got a Loader"):
+        ff.predict(mlp(SIZES), Loader(batches(X, Y)))
+
+
+@pytest.mark.parametrize("shuffle", ["no", None, 0.5])
+def test_a_shuffle_that_is_neither_yes_nor_no_is_refused(shuffle):
+    with pytest.raises(TypeError, match="shuffle must be True, False or a function"):
+        fitted(X, Y, shuffle=shuffle)

@@ -219,3 +219,20 @@ def test_an_estimator_is_told_where_its_network_is(tmp_path):
     with pytest.raises(TypeError, match="got FCNClassifier; .* its network_"):
         ff.save(tmp_path / "c.safetensors", classifier)
     ff.save(tmp_path / "c.safetensors", classifier.network_)
+
+
+def test_weights_of_a_type_that_numpy_has_not_say_how_to_convert_them(tmp_path):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    save_file({"w": torch.zeros(3, dtype=torch.bfloat16)}, tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=r"w\.safetensors must hold types.*bfloat16.*\.float\(\)"):
+        ff.load_weights(tmp_path / "w.safetensors")
+
+
+def test_values_that_overflow_are_refused_and_warn_of_nothing(recwarn):
+    model = Model(network(), scale=np.full(network()[0].in_features, 1e10), shift=0.0)
+    x = np.full((1, model.n_features), 1e300)
+    with pytest.raises(ValueError, match="x must be finite"):
+        model.predict(x)
+    assert not recwarn.list

@@ -436,3 +436,9 @@ def test_a_module_without_forward_says_what_to_define():
     net.add_layers([Linear(2, 2)])
     with pytest.raises(NotImplementedError, match="forward"):
         net(np.ones((1, 2)))
+
+
+@pytest.mark.parametrize("state", [None, "weights.safetensors"])
+def test_a_state_that_is_none_says_how_to_read_one(state):
+    with pytest.raises(TypeError, match=r"mapping of names to arrays.*load_weights\(path\)"):
+        nn.Sequential(nn.Linear(2, 2)).load_state_dict(state)

@@ -72,6 +72,17 @@ def test_a_file_of_other_columns_is_not_appended_to(tmp_path):
     assert path.read_text() == "name,age\nA,3\n"
 
 
+@pytest.mark.parametrize("end", [b"sum,1\n", b"\xff\n", b"\n"])
+def test_a_file_that_ends_in_no_epoch_is_not_appended_to(tmp_path, end):
+    path = tmp_path / "history.csv"
+    x, y = data()
+    fitted(x, y, callbacks=[CSVLogger(path)])
+    path.write_bytes(before := path.read_bytes() + end)
+    with pytest.raises(ValueError, match="history.csv must end with an epoch's row"):
+        fitted(x, y, callbacks=[CSVLogger(path, append=True)])
+    assert path.read_bytes() == before
+
+
 # ---- ProgressBar -------------------------------------------------------------------------------
 
 

@@ -208,6 +208,18 @@ def test_missing_folders_are_made_for_weights(tmp_path):
     assert same_bits(ff.load_weights(path)["a"], np.arange(3.0))
 
 
+def test_a_path_that_cannot_be_written_is_refused_before_training(tmp_path):
+    x, y = data()
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "w.safetensors"):
+        history = ff.History(seed=3)
+        with pytest.raises(OSError, match="must be a file to write, got a folder|exists|director"):
+            fitted(x, y, callbacks=[ModelCheckpoint(path)], history=history)
+        assert len(history) == 0
+    with pytest.raises(IsADirectoryError, match="must be a file to write, got a folder; pass "):
+        ff.save_weights(tmp_path, {})
+
+
 def test_a_network_in_place_of_its_weights_is_refused(tmp_path):
     x, y = data()
     net, _ = fitted(x, y, epochs=1)

@@ -133,6 +133,13 @@ def test_the_learning_rate_finder_is_drawn_from_its_file(
     assert [line.get_label() for line in figures[0].axes[0].lines][1] == "suggestion: 0.05"
 
 
+def run_of(folder: Path, history: bytes) -> Path:
+    """A run with nothing but a history."""
+    folder.mkdir()
+    (folder / "history.csv").write_bytes(history)
+    return folder
+
+
 def test_what_cannot_be_drawn_is_said_in_a_line(folder: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -148,9 +155,12 @@ def test_what_cannot_be_drawn_is_said_in_a_line(folder: Path, tmp_path: Path) ->
         (("confusion", empty), "must be a folder that fastfcn train wrote"),
         (("confusion", strange), "must name a data set, one of mnist, fashion_mnist, digits"),
         (("confusion", broken), "must be TOML"),
-        (("curves", empty), "No such file"),
-        (("lr-finder", empty), "No such file"),
+        (("curves", empty), "history.csv must be a table of a run, and there is no such file"),
+        (("lr-finder", empty), "lr_finder.csv must be a table of a run, and there is no such file"),
         (("weights", folder, "--image-shape", 3, 5), "must hold the 64 features"),
+        (("curves", run_of(tmp_path / "void", b"")), "must have a column epoch, got none"),
+        (("curves", run_of(tmp_path / "junk", b"junk")), "must have a column epoch, got ['junk']"),
+        (("curves", run_of(tmp_path / "bytes", b"\xff")), "history.csv must be a table of numbers"),
     ]:
         done = plot(*words)
         assert done.exit_code == 1

@@ -142,3 +142,20 @@ def test_a_reader_that_has_enough_ends_it_quietly(model) -> None:
     done_ = subprocess.run(code, shell=True, capture_output=True, text=True, check=True)
     assert done_.stdout == "prediction\n"
     assert done_.stderr == ""
+
+
+def test_what_is_read_is_not_replaced(model) -> None:
+    before = Path("f.csv").read_bytes(), Path("out/model.safetensors").read_bytes()
+    for given, output in (("out", "./f.csv"), ("out/model.safetensors", "out/model.safetensors")):
+        result = run("predict", given, "f.csv", "--output", output)
+        assert result.exit_code == 2
+        assert "must be another file than" in result.stderr
+    assert before == (Path("f.csv").read_bytes(), Path("out/model.safetensors").read_bytes())
+
+
+def test_a_file_that_is_neither_image_nor_table_is_told_what_tables_are(model) -> None:
+    Path("f.xlsx").write_text("length,width\n1,2\n")
+    result = run("predict", "out", "f.xlsx")
+    assert result.exit_code == 1
+    assert "f.xlsx must be a whole image" in result.stderr
+    assert "a table's name ends in .csv, .tsv" in result.stderr

@@ -174,6 +174,15 @@ def test_options_for_files_are_refused_without_one(words: list[str]) -> None:
     assert "is for --data FILE only" in result.stderr
 
 
+def test_options_of_images_are_refused_for_a_table() -> None:
+    flowers(Path("f.csv"))
+    result = run("train", "--data", "f.csv", "--target", "kind", "--exclude", "id", *QUICK,
+                 "--image-size", 3, 3, "--output", "out")  # fmt: skip
+    assert result.exit_code == 2
+    assert "'--image-size': is for images, got f.csv" in result.stderr
+    assert not Path("out").exists()
+
+
 def test_counts_are_predicted_as_counts() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=400)

@@ -194,3 +194,17 @@ def test_other_files_are_refused_by_their_ending(tmp_path):
         read_table(tmp_path / "t.xlsx")
     with pytest.raises(FileNotFoundError, match=r"t\.csv must be a file, and there is none"):
         read_table(tmp_path / "t.csv")
+
+
+def test_the_target_cannot_be_left_out(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b,t\n1,2,3\n")
+    with pytest.raises(ValueError, match="exclude must leave the target in, got 't'"):
+        read_table(tmp_path / "t.csv", "t", exclude=["t"])
+
+
+def test_a_damaged_array_is_not_said_to_be_loadable_unsafely(tmp_path):
+    for name in ("a.npy", "a.npz"):
+        (tmp_path / name).write_bytes(b"junk")
+        with pytest.raises(ValueError, match=f"{name} must hold arrays .* damaged") as error:
+            read_table(tmp_path / name, "t")
+        assert "pickle" not in str(error.value)

@@ -161,6 +161,7 @@ def test_many_classes_are_drawn_without_numbers() -> None:
         ([0, 2], [0, 1], [0, 1], "y_true must hold classes among .* got 2"),
         ([0, 1], [0, 2], ["no", "yes"], "y_pred must hold classes among .* got 2"),
         ([0, 1], [[0.2], [0.8]], None, r"got one column; .* \(y_pred\[:, 0\] > 0.5\)"),
+        ([0, 1], [0, 1], "ab", "labels must be a list, one for each class, got 'ab'"),
         (["a", "b"], np.eye(3)[:2], None, "a column for each of the 2 classes, got 3"),
     ],
 )

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from fastfcn import nn, plots
+from fastfcn.models import Model
 
 RNG = np.random.default_rng(0)
 
@@ -117,6 +118,7 @@ class TestMisclassified:
             ({"images": x[:, :15]}, r"square number of features .* got 15; say image_shape"),
             ({"image_shape": (4, 5)}, r"hold the 16 features of a row, got \(4, 5\)"),
             ({"image_shape": (2, 2, 4)}, "must have the shape"),
+            ({"image_shape": 4}, r"image_shape must be \(height, width\), got 4"),
             ({"max_images": 0}, "max_images must be at least 1, got 0"),
             ({"probabilities": [0.5]}, r"probabilities must have shape \(6,\)"),
         ],
@@ -144,6 +146,7 @@ class TestFirstLayerWeights:
                 layer,
                 layer.weight,
                 nn.Sequential(layer, nn.ReLU()),
+                Model(nn.Sequential(layer, nn.ReLU())),
                 SimpleNamespace(network_=nn.Sequential(nn.ReLU(), layer)),
             )
         ]
@@ -181,6 +184,7 @@ class TestFirstLayerWeights:
         [
             (np.ones((15, 2)), {}, "square number of features .* got 15"),
             (np.ones((15, 2)), {"image_shape": (5, 3, 1)}, r"\(height, width\), got \(5, 3, 1\)"),
+            (np.ones((16, 2)), {"image_shape": 4}, r"must be \(height, width\), got 4"),
             (np.ones(15), {}, "net must be a network with a Linear layer"),
             (nn.Sequential(nn.ReLU()), {}, "net must be a network with a Linear layer"),
             (np.ones((16, 2)), {"max_images": 0}, "max_images must be at least 1, got 0"),
