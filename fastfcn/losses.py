@@ -183,7 +183,8 @@ class Loss:
 
     def counts(self, targets: Targets) -> Array:
         """Return how many times each sample counts: its weight, 0 where its label is ignored."""
-        weights = targets.weights if targets.weights.size else np.ones(targets.rows)
+        # Booleans where there are no weights: an epoch's samples take little memory.
+        weights = targets.weights if targets.weights.size else np.ones(targets.rows, np.bool_)
         return weights * (targets.labels != self.ignore_index) if targets.labels.size else weights
 
     def check_output(self, output: Array) -> None:
