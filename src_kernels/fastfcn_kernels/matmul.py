@@ -10,7 +10,7 @@ from fastfcn_kernels.tile import listed_tile, tile
 
 DEPTH_BLOCK = 1024
 """Steps of k after which long sums are left to the next pass: a panel of b that tall stays in the
-second-level cache, where more than twice as much would not."""
+second-level cache together with the one that comes next, where half as much again would not."""
 BLOCK_ELEMENTS = 262_144
 """Elements of a that a pass works on at once: its rows stay in the second-level cache as well."""
 
@@ -54,7 +54,7 @@ def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
     """
     width = lanes(c)
     total = (n + width - 1) // width
-    step = DEPTH_BLOCK if depth > 2 * DEPTH_BLOCK else max(depth, 1)
+    step = DEPTH_BLOCK if 2 * depth > 3 * DEPTH_BLOCK else max(depth, 1)
     large = depth * ldb > BLOCK_ELEMENTS
     block = max(4, BLOCK_ELEMENTS // step // TILE_ROWS) * TILE_ROWS
     for i0 in range(0, m, block):

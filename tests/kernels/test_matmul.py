@@ -83,6 +83,8 @@ def test_one_row_is_right_and_has_the_bits_of_narrow_tiles_at_every_width(vector
     [
         (1, 2 * DEPTH_BLOCK + 1),
         (ROWS + 1, 2 * DEPTH_BLOCK),
+        (ROWS + 1, 3 * DEPTH_BLOCK // 2),
+        (5 * ROWS, 3 * DEPTH_BLOCK // 2 + 1),
         (ROWS - 1, 3 * DEPTH_BLOCK + 37),
         (BLOCK_ELEMENTS // DEPTH_BLOCK + 1, 2 * DEPTH_BLOCK + 1),
     ],
