@@ -4,9 +4,9 @@ import datetime
 import os
 import platform
 import subprocess
-from pathlib import Path
 
 from benchmarks.peers.job import ROOT
+from fastfcn.cli.machine import processor
 
 
 def cores() -> int:
@@ -14,17 +14,6 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def processor() -> str:
-    """Name the processor."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def commit() -> str:

@@ -3,13 +3,13 @@
 import json
 import platform
 import sys
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 import fastfcn
+from fastfcn.cli.machine import processor
 from fastfcn.cli.messages import clean_errors, count, stop
 from fastfcn.cli.options import Finite, check_threads, threads_option
 
@@ -148,7 +148,7 @@ def _title(most: int) -> str:
     from fastfcn_kernels.simd import VECTOR_BYTES
 
     return (
-        f"fastfcn {fastfcn.__version__} on {_processor()}: {count(most, 'thread')}, "
+        f"fastfcn {fastfcn.__version__} on {processor()}: {count(most, 'thread')}, "
         f"{8 * VECTOR_BYTES}-bit vectors"
     )
 
@@ -239,7 +239,7 @@ def _as_json(measured: _Measured) -> dict[str, Any]:
     most = measured.threads[-1]
     work = _work(measured)
     return {
-        "machine": {"processor": _processor(), "platform": platform.platform()},
+        "machine": {"processor": processor(), "platform": platform.platform()},
         "versions": {
             "fastfcn": fastfcn.__version__,
             "python": platform.python_version(),
@@ -311,13 +311,3 @@ def _time(seconds: float) -> str:
         if seconds * factor < 1000:
             return f"{seconds * factor:.1f} {unit}"
     return f"{seconds:.2f} s"
-
-
-def _processor() -> str:
-    """Name the processor, as well as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return (names or [platform.processor() or platform.machine()])[0]

@@ -12,6 +12,7 @@ import click
 
 import fastfcn
 from fastfcn.cli import data as sources
+from fastfcn.cli.machine import processor
 from fastfcn.cli.messages import clean_errors
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _machine() -> dict[str, Any]:
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         "packages": _versions(),
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "compiled_for": numba.config.CPU_NAME or get_host_cpu_name(),
         "vectors": f"{8 * simd.VECTOR_BYTES} bits",
         "processors": os.cpu_count() or 1,
@@ -100,17 +101,6 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def _processor() -> str:
-    """Return the processor's name, as the system gives it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 # ---- a run -----------------------------------------------------------------------------------
