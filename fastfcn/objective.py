@@ -1,4 +1,4 @@
-"""Training on all data at once: loss and gradient as functions of the parameters."""
+"""Training on all data at once: loss and gradient, and an epoch for each iteration."""
 
 import time
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from fastfcn.buffers import Array
+from fastfcn.buffers import Array, Buffer
 from fastfcn.data import Data
 from fastfcn.epochs import After, Recipe, Trainer
 from fastfcn.history import Tally
-from fastfcn.optim import LBFGS
+from fastfcn.optim import Minimiser
 from fastfcn.plan import Plan
 from fastfcn.threads import threads
 from fastfcn_kernels import drivers
@@ -25,93 +25,73 @@ GAVE_UP = "minimiser stopped"
 
 
 class Objective(Trainer):
-    """Loss and gradient of a network over all data, as functions of what an optimiser trains.
+    """Loss and gradient of a network over all data.
 
-    Gradients of some rows at a time come from the kernels of a training step, without its update,
-    and are added up in float64, in the rows' order.
+    Gradients come from the kernels of a training step, without its update. Up to `ROWS` rows are
+    one batch; of more, the gradients of so many at a time are added up in float64, in their order.
 
     Parameters
     ----------
     recipe : Recipe
-        The network and loss; what is trained, and its penalty, by its LBFGS.
+        The network and loss, and what is trained.
     data : Data
         All of them.
-    """
 
-    optimizer: LBFGS
+    Attributes
+    ----------
+    samples : float
+        How many, or the sum of their weights.
+    """
 
     def __init__(self, recipe: Recipe, data: Data) -> None:
         # Cut to any norm, gradients are left for the step that follows, which is left out.
         recipe = recipe._replace(clip_norm=1.0)
         super().__init__(recipe, data, min(ROWS, data.source.rows), recipe.factors(1, 1))
-        assert isinstance(recipe.optimizer, LBFGS)
-        self.optimizer = recipe.optimizer
         frame = self._space.frame
         frame.phases([drivers.learn, drivers.update])  # one each: no layer looks at a whole batch
-        frame[t.DIVISOR] = ONE
         frame[t.ORDER] = 0
         self.seen = data.source.rows
         self._order = np.arange(self.seen)
         self._divisor = recipe.loss.divisor(data.targets) or 1.0
+        if self.seen > self._batch:
+            frame[t.DIVISOR] = ONE  # and by all rows' in the end
         weights = data.targets.weights
-        self._samples_in_all = float(weights.sum()) if weights.size else float(self.seen)
-        self._at: Array | None = None
+        self.samples = float(weights.sum()) if weights.size else float(self.seen)
 
     def compile(self, validates: bool) -> None:
-        self._sum_gradients(0, self._n_threads)
+        self._add_gradients(0, self._n_threads)
         if self._pace.free:  # may go on with one thread
-            self._sum_gradients(0, 1)
+            self._add_gradients(0, 1)
         if validates:
             self.compile_prediction()
 
-    def theta(self) -> Array:
-        """Return the parameters as one vector."""
-        parameters = self.optimizer.parameters
-        return np.concatenate([p.copy().ravel() for p in parameters]).astype(np.float64)
-
-    def place(self, theta: Array) -> None:
-        """Make a vector the network's parameters."""
-        first = 0
-        for parameter in self.optimizer.parameters:
-            values = theta[first : first + parameter.size]
-            with np.errstate(over="ignore"):  # a line search may go far
-                parameter.data = values.reshape(parameter.shape)
-            first += parameter.size
-
-    def __call__(self, theta: Array) -> tuple[float, Array]:
-        """Return value and gradient, with the penalty."""
-        self.place(theta)
-        self._at = theta.copy()
+    def evaluate(self) -> float:
+        """Return the loss at the network's parameters as they are, and keep its gradient."""
         alone, started = self._pace.alone(), time.perf_counter()
-        sums = self._sum_gradients(self.seen, 1 if alone else self._n_threads)
+        self._add_gradients(self.seen, 1 if alone else self._n_threads)
         self._pace.record(alone, self.seen / max(time.perf_counter() - started, 1e-6))
-        value, penalties = self.optimizer.penalty(self._samples_in_all)
-        value += float(self._values.sum()) / self._divisor
-        pairs = zip(self.optimizer.parameters, penalties, strict=True)
-        parts = [p.view(sums, p.offset) / self._divisor + penalty for p, penalty in pairs]
-        return value, np.concatenate([part.ravel() for part in parts])
+        return float(self._values.sum()) / self._divisor
 
-    def settle(self, theta: Array) -> float:
-        """Leave the network at a vector, with its rows' losses; return the value there."""
-        if self._at is None or not np.array_equal(theta, self._at, equal_nan=True):
-            return self(theta)[0]
-        self.place(theta)  # a callback may have changed the network
-        penalty, _ = self.optimizer.penalty(self._samples_in_all)
-        return penalty + float(self._values.sum()) / self._divisor
+    def gradients(self, buffer: Buffer) -> Array:
+        """Return the last gradient, laid out as the network's buffer."""
+        assert buffer is self._plan.buffer
+        return self._space.frame.array(t.GRADS)
 
-    def _sum_gradients(self, n: int, n_threads: int | None) -> Array:
-        """Return the gradient of the sum of the first n rows' losses, flat as the parameters."""
+    def _add_gradients(self, n: int, n_threads: int | None) -> None:
+        """Leave the gradient of the loss over the first n rows."""
         space = self._space
-        gradients = self._space.frame.array(t.GRADS)
-        sums = np.zeros(gradients.size)
+        gradients = space.frame.array(t.GRADS)
+        sums = np.zeros(gradients.size if n > self._batch else 0)
         with threads(n_threads, self._work) as count:
             count = min(count, space.copies)
             space.run(drivers.prepare, 0, 0, count)
             for first in range(0, max(n, 1), self._batch):  # once without rows, for the compiler
                 stop = min(n, first + self._batch)
                 space.frame.train(space.address, first, stop, self._batch, count)
-                sums += gradients
-        return sums
+                if sums.size:
+                    sums += gradients
+        if sums.size:
+            np.divide(sums, self._divisor, out=gradients, casting="same_kind")
 
 
 class _Enough(Exception):
@@ -124,7 +104,7 @@ class Iterations:
     Parameters
     ----------
     recipe : Recipe
-        How to train, with an LBFGS.
+        How to train, with a minimiser.
     data : Data
         All of them.
     """
@@ -160,41 +140,26 @@ class Iterations:
         stop : callable
             Given the reason why there will be no more.
         """
-        objective, optimizer = self._objective, self._objective.optimizer
-        optimizer.evaluations, optimizer.converged = 0, False
-        reached = objective.theta()
-        started: float | None = None
+        objective, optimizer = self._objective, self._recipe.optimizer
+        assert isinstance(optimizer, Minimiser)
+        started = 0.0
 
-        def evaluate(theta: Array) -> tuple[float, Array]:
+        def next_one() -> None:
             nonlocal started
-            if started is None:  # not sooner: an iteration may have been the last
-                if not begin():
-                    raise _Enough
-                started = time.perf_counter()
-            optimizer.evaluations += 1
-            return objective(theta)
+            if not begin():
+                raise _Enough
+            started = time.perf_counter()
 
-        def iterated(theta: Array) -> None:
-            nonlocal reached, started
-            reached = theta.copy()
-            optimizer.value = objective.settle(theta)
-            optimizer.steps += 1
-            seconds = time.perf_counter() - (started or 0.0)
-            started = None
+        def iterated() -> None:
+            seconds = time.perf_counter() - started
             after(objective.seen, 1)
             end(seconds)
 
         try:
-            found = optimizer.minimise(evaluate, reached, iterated)
+            converged, reason = optimizer.minimise(objective, next_one, iterated)
         except _Enough:
             return
-        except BaseException:
-            objective.place(reached)  # not where a line search happens to be
-            raise
-        optimizer.converged = found.converged
-        if started is not None:  # a line search found nothing better, or there was no need for one
-            iterated(found.theta)
-        stop(f"{'converged' if found.converged else GAVE_UP}: {found.reason}")
+        stop(f"{'converged' if converged else GAVE_UP}: {reason}")
 
     def total(self) -> Tally:
         """Add up all rows at the last iteration's end."""

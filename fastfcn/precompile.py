@@ -16,6 +16,7 @@ from fastfcn_kernels import (
     drivers,
     gather,
     layers,
+    lbfgs,
     losses,
     matmul,
     optimisers,
@@ -34,6 +35,7 @@ _MODULES = (
     losses,
     optimisers,
     adaptive,
+    lbfgs,
     drivers,
 )
 """Where the kernels of training and prediction are."""

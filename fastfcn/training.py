@@ -15,7 +15,7 @@ from fastfcn.loop import run_fit
 from fastfcn.losses import Loss
 from fastfcn.nn.containers import Module
 from fastfcn.objective import Iterations, check_minimised
-from fastfcn.optim import LBFGS, Optimizer
+from fastfcn.optim import Minimiser, Optimizer
 from fastfcn.prediction import check_chain, evaluated, plan_of
 from fastfcn.schedules import Schedule
 from fastfcn.streams import (
@@ -166,7 +166,7 @@ def fit(
 
     feed: Epochs | Iterations
     x, y, sample_weight = arrays_or_stream(x, y, sample_weight)
-    if isinstance(optimizer, LBFGS):
+    if isinstance(optimizer, Minimiser):
         check_minimised(plan, whole=y is not None, clip_norm=clip_norm, schedule=schedule)
         feed = Iterations(recipe, intake.whole(x, y, sample_weight))
     elif y is None:

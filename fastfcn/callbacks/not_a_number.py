@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from fastfcn.callbacks.run import TrainingRun
-from fastfcn.optim import LBFGS
+from fastfcn.optim import Minimiser
 
 
 class TerminateOnNaN:
@@ -30,7 +30,7 @@ def stop_diverged(run: TrainingRun, loss: float) -> None:
 def divergence(run: TrainingRun, loss: float) -> str:
     """Return what to warn of: where a run diverged, and what to try."""
     scaled = "input brought near [-1, 1], with scale and shift or a StandardScaler"
-    if isinstance(run.optimizer, LBFGS):  # which searches for its own step sizes
+    if isinstance(run.optimizer, Minimiser):  # which searches for its own step sizes
         what = scaled
     else:
         lr: Any = getattr(run.optimizer, "lr", None)

@@ -7,6 +7,7 @@ import numpy as np
 
 from fastfcn import optim
 from fastfcn.buffers import Array
+from fastfcn.estimators.scipy_lbfgs import ScipyLBFGS
 from fastfcn.nn.containers import Module
 
 STOCHASTIC = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
@@ -37,7 +38,7 @@ def make_optimizer(estimator: Any, net: Module) -> optim.Optimizer:
     """
     e, parameters = estimator, net.parameters()
     if e.solver == "lbfgs":
-        return optim.LBFGS(
+        return ScipyLBFGS(
             parameters,
             tolerance_grad=e.tol,
             max_fun=e.max_fun,

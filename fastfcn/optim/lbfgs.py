@@ -1,49 +1,45 @@
-"""L-BFGS, through SciPy."""
+"""L-BFGS."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from fastfcn.buffers import Array
+from fastfcn.buffers import Array, Buffer
 from fastfcn.nn.parameter import Parameter
-from fastfcn.optim.optimizer import DECAY_OPTIONS, Optimizer
+from fastfcn.optim.descent import Descent
+from fastfcn.optim.line_search import Point, strong_wolfe
+from fastfcn.optim.minimiser import Ending, Minimiser, Objective
+from fastfcn.optim.optimizer import DECAY_OPTIONS
 from fastfcn.validation import as_int, as_not_negative
-from fastfcn_kernels import optimisers as kernels
 
 
-class Minimum(NamedTuple):
-    """Where a minimisation ended."""
+class LBFGS(Minimiser):
+    """L-BFGS: quasi-Newton steps over all samples, as far as a line search finds it worth.
 
-    theta: Array
-    converged: bool
-    reason: str
-    """SciPy's words."""
-
-
-class LBFGS(Optimizer):
-    """L-BFGS: quasi-Newton steps, each over all samples, as far as a line search finds it worth.
-
-    For small data and networks. It is used by :func:`fastfcn.fit` alone: an epoch there is an
-    iteration over all rows, which may evaluate the loss several times, and ``batch_size``,
-    ``shuffle`` and ``seed`` count for nothing. The fit ends before its last epoch where the
-    minimum is reached.
+    For small data and networks. In :func:`fastfcn.fit` an epoch is an iteration over all rows,
+    which may evaluate the loss several times; ``batch_size``, ``shuffle`` and ``seed`` count for
+    nothing, and the fit ends before its last epoch where the minimum is reached. In a loop of one's
+    own, :meth:`step` is given a function that evaluates the loss.
 
     Parameters
     ----------
     parameters : iterable of Parameter
         What to train: ``net.parameters()``, or those of some layers, which freezes the others.
+    lr : float, default 1.0
+        Step length that each line search tries first, in units of the quasi-Newton step.
+    max_iter : int, default 20
+        Iterations in a call of ``step``; ``fit`` counts its epochs.
     history_size : int, default 10
-        Steps that the estimate of the curvature remembers.
+        Iterations that the estimate of the curvature remembers.
     tolerance_grad : float, default 1e-5
         Done when no element of the gradient is larger.
-    tolerance_change : float, default 2.2e-9
+    tolerance_change : float, default 1e-9
         Done when an iteration lowers the loss by no more than this, relative to the larger loss or
         to 1.
     max_fun : int, default 15000
-        Evaluations of the loss in a fit; the iteration that exceeds them is the last.
-    max_line_search : int, default 20
-        Evaluations in an iteration.
+        Evaluations of the loss in a fit, or a call of ``step``; the iteration that exceeds them is
+        the last.
+    max_line_search : int, default 25
+        Evaluations in a line search.
     weight_decay : float, default 0.0
         λ ≥ 0; adds λ/2 Σ θ² to the loss.
     decay_bias, decay_by_batch : bool
@@ -54,20 +50,23 @@ class LBFGS(Optimizer):
     value : float
         Loss with the penalty after the last iteration; NaN before the first.
     evaluations : int
-        Evaluations of loss and gradient in the last fit.
+        Evaluations of loss and gradient in the last fit, or call of ``step``.
     converged : bool
-        Whether the last fit reached a minimum by the tolerances.
+        Whether that reached a minimum by the tolerances.
+    pairs : int
+        Steps remembered since the memory was last empty.
 
     Notes
     -----
-    SciPy's L-BFGS-B without bounds. It works in float64 on one vector of all parameters, with about
-    2 ``history_size`` + 5 more of that length; loss and gradient come from the network in its own
-    precision, some rows at a time, summed in float64. What it remembers of the curvature ends with
-    the fit: a fit that goes on with the weights of another begins to learn it anew.
+    PyTorch's LBFGS with ``line_search_fn="strong_wolfe"``, iteration by iteration to rounding. The
+    state are 2 ``history_size`` vectors of all parameters in their precision, and four more are
+    used on the way; sums are of float64. It carries over from fit to fit and from step to step, so
+    the curvature is not learnt anew. Where a line search finds nothing, it is forgotten.
 
     References
     ----------
-    Liu and Nocedal, On the limited memory BFGS method for large scale optimization, 1989.
+    Liu and Nocedal, On the limited memory BFGS method for large scale optimization, 1989. Nocedal
+    and Wright, Numerical optimization, 2006, chapters 3 and 7.
 
     Raises
     ------
@@ -87,8 +86,9 @@ class LBFGS(Optimizer):
     (array([[3.]]), array([-2.]), True)
     """
 
-    slots = ()
     options = (
+        "lr",
+        "max_iter",
         "history_size",
         "tolerance_grad",
         "tolerance_change",
@@ -96,96 +96,174 @@ class LBFGS(Optimizer):
         "max_line_search",
         *DECAY_OPTIONS,
     )
-    kernel = kernels.sgd  # never called
+    counters = ("steps", "pairs")
 
     def __init__(
         self,
         parameters: Iterable[Parameter],
+        lr: float = 1.0,
+        max_iter: int = 20,
         history_size: int = 10,
         tolerance_grad: float = 1e-5,
-        tolerance_change: float = 2.2e-9,
+        tolerance_change: float = 1e-9,
         max_fun: int = 15000,
-        max_line_search: int = 20,
+        max_line_search: int = 25,
         weight_decay: float = 0.0,
         decay_bias: bool = True,
         decay_by_batch: bool = False,
     ) -> None:
-        super().__init__(parameters, 1.0, weight_decay, decay_bias, decay_by_batch)
+        self.max_iter = as_int(max_iter, "max_iter", 1)
         self.history_size = as_int(history_size, "history_size", 1)
         self.tolerance_grad = as_not_negative(tolerance_grad, "tolerance_grad")
         self.tolerance_change = as_not_negative(tolerance_change, "tolerance_change")
         self.max_fun = as_int(max_fun, "max_fun", 1)
         self.max_line_search = as_int(max_line_search, "max_line_search", 1)
-        self.value, self.evaluations, self.converged = float("nan"), 0, False
+        self.pairs = 0
+        super().__init__(parameters, lr, weight_decay, decay_bias, decay_by_batch)
 
     @property
-    def lr(self) -> float:
-        """Always 1: the line search decides how far a step goes."""
-        return 1.0
+    def slots(self) -> tuple[str, ...]:
+        places = range(self.history_size)
+        return (*(f"step_{i}" for i in places), *(f"change_{i}" for i in places))
 
-    @lr.setter
-    def lr(self, value: float) -> None:
-        if value != 1.0:
-            raise ValueError(f"LBFGS has no lr, as a line search finds each step's, got {value}")
-
-    def step(self, samples: float = 1.0) -> None:
-        """Raise TypeError: L-BFGS needs the loss at several points for a step."""
-        raise TypeError("LBFGS must be used by fastfcn.fit, and has no step of its own")
-
-    def penalty(self, samples: float) -> tuple[float, list[Array]]:
-        """Return what the weight decay adds to the loss, and to each parameter's gradient.
+    def step(self, closure: Callable[[], Any] | None = None, samples: float = 1.0) -> float:
+        """Iterate at most ``max_iter`` times.
 
         Parameters
         ----------
-        samples : float
-            All samples, or the sum of their weights.
-        """
-        factor = self.weight_decay
-        if self.decay_by_batch:
-            factor = factor / samples if samples > 0.0 else 0.0
-        value, gradients = 0.0, []
-        for parameter in self.parameters:
-            decays = self.decay_bias or len(parameter.shape) > 1
-            gradient = (factor if decays else 0.0) * parameter.copy().astype(np.float64)
-            value += 0.5 * float((gradient * parameter.copy()).sum())
-            gradients.append(gradient)
-        return value, gradients
-
-    def minimise(
-        self,
-        objective: Callable[[Array], tuple[float, Array]],
-        theta: Array,
-        iterated: Callable[[Array], None],
-    ) -> Minimum:
-        """Minimise a function of a vector.
-
-        Parameters
-        ----------
-        objective : callable
-            Returns value and gradient, new arrays both.
-        theta : ndarray (n,) of float64
-            Where to begin.
-        iterated : callable
-            Called with the vector after each iteration.
+        closure : callable
+            Sets the gradients to zero, computes the loss at the parameters as they are and its
+            gradients, and returns the loss. Called several times.
+        samples : float, default 1.0
+            Samples of the batch, or the sum of their weights: read with ``decay_by_batch`` only.
 
         Returns
         -------
-        Minimum
-        """
-        from scipy.optimize import minimize
-        from threadpoolctl import threadpool_limits
+        float
+            The loss before the first iteration, as the closure returned it; ``value`` is that
+            after the last.
 
-        options = {
-            "maxcor": self.history_size,
-            "gtol": self.tolerance_grad,
-            "ftol": self.tolerance_change,
-            "maxfun": self.max_fun,
-            "maxls": self.max_line_search,
-            "maxiter": np.iinfo(np.int32).max,  # the caller counts, and ends by an exception
-        }
-        # SciPy's vectors are short, and BLAS's threads would wait for work on the cores of ours.
-        with threadpool_limits(1, "blas"):
-            result: Any = minimize(
-                objective, theta, method="L-BFGS-B", jac=True, callback=iterated, options=options
+        Raises
+        ------
+        TypeError
+            Where the closure is none, or returns no number.
+        ValueError
+            Where the loss or its gradient is not finite to begin with; nothing is changed then.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastfcn import losses, nn
+        >>> x = np.linspace(-1, 1, 50).reshape(-1, 1)
+        >>> net, loss = nn.Sequential(nn.Linear(1, 1, dtype="float64")), losses.MSELoss()
+        >>> lbfgs = LBFGS(net.parameters())
+        >>> def closure():
+        ...     lbfgs.zero_grad()
+        ...     output = net(x)
+        ...     net.backward(loss.grad(output, 3 * x - 2))
+        ...     return loss(output, 3 * x - 2)
+        >>> first = lbfgs.step(closure)
+        >>> net[0].weight.round(3), net[0].bias.round(3), lbfgs.value < 1e-6 < first
+        (array([[3.]]), array([-2.]), True)
+        """
+        if not callable(closure):
+            raise TypeError(
+                "closure must be a function that sets the gradients to zero, computes loss and "
+                f"gradients, and returns the loss, got {closure!r}; or train with fastfcn.fit"
             )
-        return Minimum(result.x, bool(result.success), str(result.message).strip(" :"))
+        objective = _Closure(closure, samples)
+        descent = self._descent(objective)
+        if not descent.is_finite():
+            raise ValueError(
+                f"loss and gradients must be finite to begin with, got a loss of {descent.value}; "
+                "scale the data, or begin with smaller weights"
+            )
+        for _ in range(self.max_iter):
+            if self._iterate(descent) is not None:
+                break
+        return objective.first
+
+    def minimise(
+        self, objective: Objective, begin: Callable[[], None], iterated: Callable[[], None]
+    ) -> Ending:
+        begin()
+        descent = self._descent(objective)
+        while True:
+            ending = self._iterate(descent)
+            iterated()
+            if ending is not None:
+                return ending
+            begin()
+            descent.follow()
+
+    def _descent(self, objective: Objective) -> Descent:
+        self._check_state()
+        self.evaluations, self.converged = 0, False
+        return Descent(self, objective)
+
+    def _iterate(self, descent: Descent) -> Ending | None:
+        """Go on from the last evaluation; return why there is nothing more to do, or None."""
+        ending = self._improve(descent)
+        self.value = descent.value
+        self.converged = ending is not None and ending.converged
+        return ending
+
+    def _improve(self, descent: Descent) -> Ending | None:
+        before = descent.value
+        if not descent.is_finite():
+            return Ending(False, f"loss or gradient is not finite, the loss {before}")
+        flat = Ending(True, f"no element of the gradient is above {self.tolerance_grad:g}")
+        if descent.steepest <= self.tolerance_grad:
+            return flat
+        while not self._go_down(descent):
+            if not self.pairs:
+                return Ending(False, "no lower loss was found along the gradient")
+            self.pairs = 0  # what it remembers misleads
+        self.steps += 1
+        self.last_lr = self.lr
+        if descent.steepest <= self.tolerance_grad:
+            return flat
+        after = descent.value
+        if before - after <= self.tolerance_change * max(abs(before), abs(after), 1.0):
+            return Ending(True, f"the loss was lowered by no more than {self.tolerance_change:g}")
+        if self.evaluations >= self.max_fun:
+            return Ending(False, f"max_fun={self.max_fun} evaluations are reached")
+        return None
+
+    def _go_down(self, descent: Descent) -> bool:
+        """Search along the direction that the memory says; tell whether there is a lower loss."""
+        descent.aim()
+        if not descent.slope < 0.0:
+            return False
+        # The gradient says where to, and not how far.
+        t = self.lr if self.pairs else self.lr * min(1.0, 1.0 / descent.total)
+        start = Point(0.0, descent.value, descent.slope)
+        with descent.trying():
+            found = strong_wolfe(descent.at, start, t, descent.longest, self.max_line_search)
+            if found.t != descent.t:
+                descent.at(found.t)
+        if found.t > 0.0:
+            descent.remember()
+        return found.t > 0.0
+
+
+class _Closure:
+    """A closure as what a minimiser evaluates; gradients are where backward passes leave them."""
+
+    def __init__(self, closure: Callable[[], Any], samples: float) -> None:
+        self._closure, self.samples = closure, samples
+        self.first = float("nan")
+        self._called = False
+
+    def evaluate(self) -> float:
+        value = self._closure()
+        try:
+            value = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"closure must return the loss, a number, got {value!r}") from None
+        if not self._called:
+            self.first, self._called = value, True
+        return value
+
+    def gradients(self, buffer: Buffer) -> Array:
+        return buffer.grads

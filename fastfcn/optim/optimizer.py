@@ -47,6 +47,8 @@ class Optimizer:
 
     options: ClassVar[tuple[str, ...]]
     """Names of the hyperparameters, as the constructor takes them."""
+    counters: ClassVar[tuple[str, ...]] = ("steps",)
+    """Names of the whole numbers that are part of the state."""
 
     def __init__(
         self,
@@ -127,11 +129,7 @@ class Optimizer:
         ndarray (steps, 2, HYPERPARAMETERS)
             For weights, and for other parameters.
         """
-        if self.state.size != len(self.slots) * self.slot:
-            raise RuntimeError(
-                f"the optimiser's state must have the slots {', '.join(self.slots)}, which it was "
-                "not made with; make a new one with these hyperparameters"
-            )
+        self._check_state()
         lr = self.lr * np.atleast_1d(np.asarray(factors, np.float64))
         step = self.steps + 1.0 + np.arange(len(lr))
         weight_decay = np.full(len(lr), self.weight_decay)
@@ -149,6 +147,14 @@ class Optimizer:
             for place, values in enumerate(row):
                 rows[:, others, place] = values
         return rows
+
+    def _check_state(self) -> None:
+        """Raise where hyperparameters were changed that the state depends on."""
+        if self.state.size != len(self.slots) * self.slot:
+            raise RuntimeError(
+                f"the optimiser's state must have the slots {', '.join(self.slots)}, which it was "
+                "not made with; make a new one with these hyperparameters"
+            )
 
     def places(self, buffer: Buffer) -> dict[int, int]:
         """Return where in the state a parameter's begins, by the parameter's place in a buffer."""
@@ -211,10 +217,10 @@ class Optimizer:
         return [parameter.view(self.state, first + offset) for parameter, offset in pairs]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return hyperparameters, steps done and copies of each parameter's state, in order."""
+        """Return hyperparameters, counters and copies of each parameter's state, in order."""
         return {
             **{name: getattr(self, name) for name in self.options},
-            "steps": self.steps,
+            **{name: getattr(self, name) for name in self.counters},
             **{slot: [view.copy() for view in self._slot_views(slot)] for slot in self.slots},
         }
 
@@ -230,7 +236,7 @@ class Optimizer:
         # Made for its checks, and for the slots that go with the options.
         given = {name: state[name] for name in self.options if name in state}
         other = type(self)(self.parameters, **given)
-        expected = {"steps", *self.options, *other.slots}
+        expected = {*self.counters, *self.options, *other.slots}
         if set(state) != expected:
             raise ValueError(
                 f"state must be a {type(self).__name__}'s, with {sorted(expected)}, got "
@@ -241,11 +247,12 @@ class Optimizer:
             own = [view.shape for view in other._slot_views(slot)]
             if shapes != own:
                 raise ValueError(f"{slot} must have shapes {own}, got {shapes}")
-        other.steps = int(state["steps"])
+        for name in self.counters:
+            setattr(other, name, int(state[name]))
         for slot in other.slots:
             for view, saved in zip(other._slot_views(slot), state[slot], strict=True):
                 view[...] = saved
-        for name in (*self.options, "state", "steps"):
+        for name in (*self.options, *self.counters, "state"):
             setattr(self, name, getattr(other, name))
 
     def __repr__(self) -> str:
