@@ -126,7 +126,9 @@ class LBFGS(Minimiser):
         places = range(self.history_size)
         return (*(f"step_{i}" for i in places), *(f"change_{i}" for i in places))
 
-    def step(self, closure: Callable[[], Any] | None = None, samples: float = 1.0) -> float:
+    def step(  # type: ignore[override]  # as PyTorch's
+        self, closure: Callable[[], Any] | None = None, samples: float = 1.0
+    ) -> float:
         """Iterate at most ``max_iter`` times.
 
         Parameters

@@ -41,9 +41,8 @@ def strong_wolfe(
     Returns
     -------
     Point
-        One that satisfies the strong Wolfe conditions,
-        φ(t) ≤ φ(0) + c₁ t φ'(0) and \\|φ'(t)\\| ≤ c₂ \\|φ'(0)\\|; else the lowest that was kept, which
-        may be the start.
+        One that satisfies the strong Wolfe conditions, φ(t) ≤ φ(0) + c₁ t φ'(0) and φ'(t) between
+        c₂ φ'(0) and -c₂ φ'(0); else the lowest that was kept, which may be the start.
 
     References
     ----------
