@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from fastfcn.buffers import Array, Buffer
 from fastfcn.nn.parameter import Parameter
 from fastfcn.optim.descent import Descent
@@ -10,6 +12,9 @@ from fastfcn.optim.line_search import Point, strong_wolfe
 from fastfcn.optim.minimiser import Ending, Minimiser, Objective
 from fastfcn.optim.optimizer import DECAY_OPTIONS
 from fastfcn.validation import as_int, as_not_negative
+
+ROUNDINGS = 16.0
+"""Of a loss: a search that could lower it by no more, and fails, has reached the minimum."""
 
 
 class LBFGS(Minimiser):
@@ -34,7 +39,7 @@ class LBFGS(Minimiser):
         Done when no element of the gradient is larger.
     tolerance_change : float, default 1e-9
         Done when an iteration lowers the loss by no more than this, relative to the larger loss or
-        to 1.
+        to 1; not the first, whose length is a guess.
     max_fun : int, default 15000
         Evaluations of the loss in a fit, or a call of ``step``; the iteration that exceeds them is
         the last.
@@ -217,7 +222,11 @@ class LBFGS(Minimiser):
         flat = Ending(True, f"no element of the gradient is above {self.tolerance_grad:g}")
         if descent.steepest <= self.tolerance_grad:
             return flat
+        knew = self.pairs > 0
         while not self._go_down(descent):
+            hidden = ROUNDINGS * float(np.finfo(self.dtype).eps) * abs(before)
+            if 0.0 < -descent.slope * self._first_try(descent) <= hidden:
+                return Ending(True, "rounding hides what could still be gained")
             if not self.pairs:
                 return Ending(False, "no lower loss was found along the gradient")
             self.pairs = 0  # what it remembers misleads
@@ -226,7 +235,8 @@ class LBFGS(Minimiser):
         if descent.steepest <= self.tolerance_grad:
             return flat
         after = descent.value
-        if before - after <= self.tolerance_change * max(abs(before), abs(after), 1.0):
+        scale = max(abs(before), abs(after), 1.0)
+        if knew and before - after <= self.tolerance_change * scale:
             return Ending(True, f"the loss was lowered by no more than {self.tolerance_change:g}")
         if self.evaluations >= self.max_fun:
             return Ending(False, f"max_fun={self.max_fun} evaluations are reached")
@@ -237,8 +247,7 @@ class LBFGS(Minimiser):
         descent.aim()
         if not descent.slope < 0.0:
             return False
-        # The gradient says where to, and not how far.
-        t = self.lr if self.pairs else self.lr * min(1.0, 1.0 / descent.total)
+        t = self._first_try(descent)
         start = Point(0.0, descent.value, descent.slope)
         with descent.trying():
             found = strong_wolfe(descent.at, start, t, descent.longest, self.max_line_search)
@@ -247,6 +256,12 @@ class LBFGS(Minimiser):
         if found.t > 0.0:
             descent.remember()
         return found.t > 0.0
+
+    def _first_try(self, descent: Descent) -> float:
+        """Return how far along the direction to go first."""
+        if self.pairs:
+            return self.lr
+        return self.lr * min(1.0, 1.0 / descent.total)  # a gradient does not say how far
 
 
 class _Closure:

@@ -4,10 +4,10 @@ import pickle
 import numpy as np
 import pytest
 from scipy import sparse
-from scipy.optimize import minimize
 
 import fastfcn as ff
 import reference
+import reference_lbfgs
 from api.checks import DTYPES, mlp, same_bits, same_state, two_threads
 from fastfcn import losses, nn, objective, optim, schedules
 from fastfcn.data import Intake
@@ -15,6 +15,8 @@ from fastfcn.epochs import Recipe
 
 SIZES = [17, 12, 5]
 N = 130
+EXACT = {"tolerance_grad": 0.0, "tolerance_change": 0.0}
+"""No end but that of the iterations."""
 
 
 def data(dtype=np.float64):
@@ -36,15 +38,37 @@ def fitted(dtype=np.float64, epochs=8, hyper=None, net=None, **options):
     return net, lbfgs, history
 
 
+def closure_of(net, lbfgs, dtype=np.float64):
+    """What a loop of one's own gives to ``step``."""
+    (x, y), loss = data(dtype), losses.CrossEntropyLoss()
+
+    def closure():
+        lbfgs.zero_grad()
+        output = net(x)
+        net.backward(loss.grad(output, y))
+        return loss(output, y)
+
+    return closure
+
+
+def flat(net):
+    return np.concatenate([p.copy().ravel() for p in net.parameters()])
+
+
 # ---- loss and gradient -------------------------------------------------------------------------
 
 
-def objective_of(net, x, y, loss, weights=None, n_threads=None, **hyper):
+def objective_of(net, x, y, loss, weights=None, n_threads=None):
     intake = Intake(net.plan(), loss, 1.0, 0.0, True)
-    lbfgs = optim.LBFGS(net.parameters(), **hyper)
-    recipe = Recipe(net, net.plan(), loss, lbfgs, n_threads)
-    made = objective.Objective(recipe, intake.whole(x, y, weights))
-    return made, made.theta()
+    recipe = Recipe(net, net.plan(), loss, optim.LBFGS(net.parameters()), n_threads)
+    return objective.Objective(recipe, intake.whole(x, y, weights))
+
+
+def evaluated(made, net):
+    """Loss and gradient, as one vector."""
+    value = made.evaluate()
+    parts = [p.view(made.gradients(p.buffer), p.offset).ravel() for p in net.parameters()]
+    return value, np.concatenate(parts)
 
 
 LOSSES = [
@@ -69,37 +93,14 @@ def test_loss_and_gradient_are_those_of_one_batch_of_all_rows(
     y = y if kind == "labels" else reference.one_hot(y, 5)
     weights = np.random.default_rng(1).integers(0, 3, N) if weighted else None
     net = network()
-    evaluate, theta = objective_of(net, x, y, loss, weights)
-    value, gradient = evaluate(theta)
+    value, gradient = evaluated(objective_of(net, x, y, loss, weights), net)
     output = net(x)
     net.backward(loss.grad(output, y, weights))
     np.testing.assert_allclose(value, loss(output, y, weights), rtol=1e-13)
     expected = np.concatenate([p.grad.ravel() for p in net.parameters()])
     np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-13 * np.abs(expected).max())
-
-
-def test_the_gradient_is_that_of_the_penalised_loss():
-    """By central differences, with biases left out of the penalty and frozen parameters."""
-    x, y = data()
-    net = network()
-    intake = Intake(net.plan(), losses.CrossEntropyLoss(), 1.0, 0.0, True)
-    lbfgs = optim.LBFGS(
-        net[2].parameters(), weight_decay=26.0, decay_bias=False, decay_by_batch=True
-    )
-    loss = losses.CrossEntropyLoss()
-    recipe = Recipe(net, net.plan(), loss, lbfgs)
-    evaluate = objective.Objective(recipe, intake.whole(x, y, None))
-    theta = evaluate.theta()
-    assert theta.size == 12 * 5 + 5
-    value, gradient = evaluate(theta)
-    penalty = 26.0 / N / 2 * (net[2].weight ** 2).sum()
-    np.testing.assert_allclose(value, loss(net(x), y) + penalty, rtol=1e-13)
-    for i in range(0, theta.size, 7):
-        moved = theta.copy()
-        moved[i] += 1e-5
-        above = evaluate(moved)[0]
-        moved[i] -= 2e-5
-        np.testing.assert_allclose(gradient[i], (above - evaluate(moved)[0]) / 2e-5, atol=1e-8)
+    if rows >= N:  # one batch, as in a loop of one's own
+        assert same_bits(gradient, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -110,16 +111,15 @@ def test_sparse_rows_and_bytes_have_the_gradient_of_dense_floats(dtype):
     results = []
     for given in (x.astype(dtype), x, sparse.csr_array(x)):
         net = network(dtype)
-        evaluate, theta = objective_of(net, given, y, losses.CrossEntropyLoss())
-        results.append(evaluate(theta))
+        results.append(evaluated(objective_of(net, given, y, losses.CrossEntropyLoss()), net))
     assert len({value for value, _ in results}) == 1
     assert all(same_bits(gradient, results[0][1]) for _, gradient in results)
 
 
 def test_memory_is_for_some_rows_and_not_for_all():
     x, y = np.zeros((5000, 17)), np.zeros(5000, int)
-    evaluate, _ = objective_of(network(), x, y, losses.CrossEntropyLoss())
-    assert evaluate._space.rows == objective.ROWS < 5000
+    made = objective_of(network(), x, y, losses.CrossEntropyLoss())
+    assert made._space.rows == objective.ROWS < 5000
 
 
 # ---- iterations --------------------------------------------------------------------------------
@@ -144,26 +144,156 @@ def reference_objective(x, y, shapes, decay):
     return evaluate
 
 
-@pytest.mark.parametrize("iterations", [1, 5, 20])
-def test_iterations_are_scipys_on_the_same_function(iterations):
+SEARCHES = [
+    {},
+    {"lr": 0.05, "history_size": 3},  # searches that extrapolate
+    {"lr": 30.0, "history_size": 30},  # and that close in
+]
+
+
+@pytest.mark.parametrize("hyper", SEARCHES, ids=str)
+def test_fifty_iterations_are_the_oracles(hyper):
     x, y = data()
     net = network()
-    shapes = [p.shape for p in net.parameters()]
-    start = np.concatenate([p.copy().ravel() for p in net.parameters()])
-    theirs = minimize(
-        reference_objective(x, y, shapes, 0.01),
-        start,
-        method="L-BFGS-B",
-        jac=True,
-        options={"maxiter": iterations, "maxcor": 7},
-    )
-    hyper = {"history_size": 7, "weight_decay": 0.01}
-    _, lbfgs, history = fitted(net=net, epochs=iterations, hyper=hyper)
-    theta = np.concatenate([p.copy().ravel() for p in net.parameters()])
-    np.testing.assert_allclose(theta, theirs.x, rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(lbfgs.value, theirs.fun, rtol=1e-9)
-    assert lbfgs.evaluations == theirs.nfev
-    assert lbfgs.steps == len(history) == theirs.nit == iterations
+    function = reference_objective(x, y, [p.shape for p in net.parameters()], 0.01)
+    expected = list(reference_lbfgs.minimise(function, flat(net), 50, **hyper))
+    lbfgs = optim.LBFGS(net.parameters(), max_iter=1, weight_decay=0.01, **EXACT, **hyper)
+    closure = closure_of(net, lbfgs)
+    for i, theta in enumerate(expected):
+        lbfgs.step(closure)
+        # Rounding grows from one iteration to the next.
+        bound = 1e-12 if i < 10 else 1e-6
+        np.testing.assert_allclose(flat(net), theta, rtol=bound, atol=bound, err_msg=str(i))
+    np.testing.assert_allclose(lbfgs.value, function(expected[-1])[0], rtol=1e-12)
+    assert lbfgs.steps == lbfgs.pairs == 50
+
+
+@pytest.mark.parametrize("hyper", SEARCHES, ids=str)
+def test_fifty_iterations_are_pytorchs(requires_torch, hyper):
+    torch = requires_torch
+    x, y = map(torch.from_numpy, data())
+    net = network()
+    tensors = [torch.nn.Parameter(torch.from_numpy(p.copy())) for p in net.parameters()]
+    w0, b0, w1, b1 = tensors
+    theirs = torch.optim.LBFGS(
+        tensors, max_iter=1, max_eval=99, line_search_fn="strong_wolfe", **EXACT,
+        **{"history_size": 10, **hyper},
+    )  # fmt: skip
+    counted = 0
+
+    def loss():
+        nonlocal counted
+        counted += 1
+        theirs.zero_grad()
+        output = torch.tanh(x @ w0 + b0) @ w1 + b1
+        value = torch.nn.functional.cross_entropy(output, y)
+        value = value + 0.005 * sum((p**2).sum() for p in tensors)
+        value.backward()
+        return value
+
+    lbfgs = optim.LBFGS(net.parameters(), max_iter=1, weight_decay=0.01, **EXACT, **hyper)
+    closure = closure_of(net, lbfgs)
+    for i in range(50):
+        counted = 0
+        theirs.step(loss)
+        lbfgs.step(closure)
+        bound = 1e-12 if i < 10 else 1e-6
+        for p, tensor in zip(net.parameters(), tensors, strict=True):
+            np.testing.assert_allclose(
+                p.copy(), tensor.detach().numpy(), rtol=bound, atol=bound, err_msg=str(i)
+            )
+        assert lbfgs.evaluations == counted
+
+
+def step_by_step(iterations, dtype, hyper, at_once=1):
+    net = network(dtype)
+    lbfgs = optim.LBFGS(net.parameters(), max_iter=at_once, **hyper)
+    closure = closure_of(net, lbfgs, dtype)
+    for _ in range(0, iterations, at_once):
+        lbfgs.step(closure)
+    return net, lbfgs
+
+
+@pytest.mark.parametrize(
+    "hyper", [{}, {"weight_decay": 0.1}, {"weight_decay": 0.1, "decay_bias": False}], ids=str
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_fit_gives_the_bits_of_single_steps_and_of_many_at_once(dtype, hyper):
+    net, lbfgs, _ = fitted(dtype, epochs=12, hyper={**EXACT, "history_size": 5, **hyper})
+    for at_once in (1, 4, 12):
+        other, single = step_by_step(
+            12, dtype, {**EXACT, "history_size": 5, **hyper}, at_once=at_once
+        )
+        assert same_state(net.state_dict(), other.state_dict())
+        assert same_bits(lbfgs.state, single.state)
+        assert (lbfgs.value, lbfgs.steps, lbfgs.pairs) == (single.value, 12, 12)
+
+
+@pytest.mark.parametrize("decay_bias", [True, False])
+def test_weight_decay_is_a_penalty_in_the_loss(decay_bias):
+    hyper = {"weight_decay": 3.0, "decay_bias": decay_bias, "decay_by_batch": True}
+    net, _, _ = fitted(epochs=6, hyper={**EXACT, **hyper})
+    for samples in (N, 2 * N):  # twice as many, twice the decay
+        other = network()
+        scaled = {**hyper, "weight_decay": 3.0 * samples / N}
+        lbfgs = optim.LBFGS(other.parameters(), max_iter=6, **EXACT, **scaled)
+        first = lbfgs.step(closure_of(other, lbfgs), samples=samples)
+        assert first == losses.CrossEntropyLoss()(network()(data()[0]), data()[1])
+        assert same_state(net.state_dict(), other.state_dict())
+
+    own = network()
+    lbfgs = optim.LBFGS(own.parameters(), max_iter=6, **EXACT)
+    closure = closure_of(own, lbfgs)
+
+    def penalised():
+        value = closure()
+        for p in own.parameters():
+            if decay_bias or p.name == "weight":
+                value += 3.0 / N / 2 * (p.copy() ** 2).sum()
+                p.grad[...] += 3.0 / N * p.copy()
+        return value
+
+    lbfgs.step(penalised)
+    np.testing.assert_allclose(flat(own), flat(net), rtol=1e-11, atol=1e-12)
+
+
+def quadratic(net, lbfgs, matrix):
+    """A closure of (w - 1)ᵀ A (w - 1) / 2."""
+    weight = net.parameters()[0]
+
+    def closure():
+        away = weight.copy().ravel() - 1.0
+        weight.grad[...] = (matrix @ away).reshape(weight.shape)
+        return 0.5 * away @ matrix @ away
+
+    return closure
+
+
+def test_a_quadratic_is_solved_in_few_iterations():
+    rng = np.random.default_rng(0)
+    rotation, _ = np.linalg.qr(rng.normal(size=(6, 6)))
+    matrix = rotation @ np.diag([1, 1, 1, 5, 5, 30.0]) @ rotation.T  # three different curvatures
+    layer = nn.Linear(6, 1, bias=False, dtype=np.float64)
+    lbfgs = optim.LBFGS(layer.parameters(), max_iter=30, tolerance_grad=1e-9, tolerance_change=0.0)
+    lbfgs.step(quadratic(layer, lbfgs, matrix))
+    np.testing.assert_allclose(layer.weight, 1.0, atol=1e-8)
+    assert lbfgs.converged and lbfgs.steps < 20
+
+
+def test_rosenbrocks_valley_is_followed_to_its_end():
+    layer = nn.Linear(2, 1, bias=False, dtype=np.float64)
+    layer.weight = [[-1.2], [1.0]]
+    weight = layer.parameters()[0]
+
+    def closure():
+        a, b = weight.copy().ravel()
+        weight.grad[...] = [[-400 * a * (b - a * a) - 2 * (1 - a)], [200 * (b - a * a)]]
+        return 100 * (b - a * a) ** 2 + (1 - a) ** 2
+
+    lbfgs = optim.LBFGS([weight], max_iter=100, tolerance_grad=1e-8, tolerance_change=0.0)
+    assert lbfgs.step(closure) == pytest.approx(24.2)
+    np.testing.assert_allclose(layer.weight, 1.0, atol=1e-7)
+    assert lbfgs.converged and lbfgs.steps < 60
 
 
 def test_least_squares_are_solved():
@@ -330,27 +460,173 @@ def test_a_loss_that_is_not_a_number_ends_it_with_a_warning():
     assert caught[0].filename == __file__
 
 
-def test_targets_of_no_scale_end_it_where_it_began_without_a_word_of_overflow():
+def test_where_the_loss_is_infinite_the_search_comes_nearer():
+    """log w for w > 0 and infinite elsewhere: the first step would go far beyond."""
+    layer = nn.Linear(1, 1, bias=False, dtype=np.float64)
+    layer.weight = [[2.0]]
+    weight, tried = layer.parameters()[0], []
+
+    def closure():
+        w = float(weight.copy().item())
+        tried.append(w)
+        weight.grad[...] = 1.0 - 1.0 / w
+        return w - np.log(w) if w > 0 else (np.nan if len(tried) % 2 else np.inf)
+
+    lbfgs = optim.LBFGS([weight], lr=1000.0, tolerance_grad=1e-8, tolerance_change=0.0)
+    lbfgs.step(closure)
+    assert min(tried) < 0
+    np.testing.assert_allclose(layer.weight, 1.0, atol=1e-7)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_step_from_no_finite_loss_is_refused_and_changes_nothing(value):
+    net, lbfgs = step_by_step(3, np.float64, {})
+    before, state = net.state_dict(), lbfgs.state.copy()
+    with pytest.raises(ValueError, match=f"must be finite to begin with, got a loss of {value}"):
+        lbfgs.step(lambda: value)
+    net[2].bias_grad[0] = np.nan
+    with pytest.raises(ValueError, match="loss and gradients must be finite"):
+        lbfgs.step(lambda: 1.0)
+    assert same_state(net.state_dict(), before) and same_bits(lbfgs.state, state)
+
+
+def test_gradients_that_belong_to_another_loss_end_it_where_it_began():
+    net, lbfgs = step_by_step(3, np.float64, {})
+    before = net.state_dict()
+
+    def closure():  # uphill
+        lbfgs.zero_grad()
+        for p in net.parameters():
+            p.grad[...] = -p.copy()
+        return float((flat(net) ** 2).sum())
+
+    lbfgs.step(closure)
+    assert same_state(net.state_dict(), before)
+    assert not lbfgs.converged and lbfgs.pairs == 0
+
+
+def test_a_closure_that_raises_leaves_the_last_iteration():
+    net, lbfgs = step_by_step(3, np.float64, EXACT)
+    before = net.state_dict()
+    closure, calls = closure_of(net, lbfgs), []
+
+    def interrupted():
+        calls.append(1)
+        if len(calls) == 2:  # on the way of the line search
+            assert not same_state(net.state_dict(), before)
+            raise KeyboardInterrupt
+        return closure()
+
+    with pytest.raises(KeyboardInterrupt):
+        lbfgs.step(interrupted)
+    assert same_state(net.state_dict(), before)
+
+
+def test_targets_of_no_scale_are_never_taken_for_reached():
+    """Steps of a length that such a gradient could be for: rounding hides what they change."""
     net = nn.Sequential(nn.Linear(1, 1, init=nn.init.Zeros(), bias_init=nn.init.Zeros()))
     x = np.linspace(-1, 1, 20, dtype=np.float32).reshape(-1, 1)
     lbfgs = optim.LBFGS(net.parameters())
     history = ff.fit(net, x, 1e30 * x, loss=losses.MSELoss(), optimizer=lbfgs, epochs=30)
-    assert history.stop_reason == "minimiser stopped: ABNORMAL"
-    assert np.isfinite(history.loss).all() and net[0].weight == 0.0
+    assert np.isfinite(history.loss).all() and len(history) == 30
+    assert not lbfgs.converged and history.stop_reason is None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_where_rounding_hides_the_minimum_it_has_converged(dtype):
+    _, lbfgs, history = fitted(dtype, epochs=500, hyper={**EXACT, "weight_decay": 0.01})
+    assert lbfgs.converged and len(history) < 500
+    x, y = data(np.float64)
+    exact, _, _ = fitted(epochs=500, hyper={**EXACT, "weight_decay": 0.01})
+    rounding = 64 * np.finfo(dtype).eps
+    np.testing.assert_allclose(history.loss[-1], losses.CrossEntropyLoss()(exact(x), y), rtol=1e-3)
+    assert lbfgs.value <= (1 + rounding) * fitted(epochs=500, hyper={"weight_decay": 0.01})[1].value
+
+
+# ---- state -------------------------------------------------------------------------------------
+
+
+def test_two_fits_of_six_iterations_are_one_of_twelve():
+    net, lbfgs, history = fitted(epochs=6, hyper=EXACT)
+    x, y = data()
+    ff.fit(net, x, y, loss=losses.CrossEntropyLoss(), optimizer=lbfgs, epochs=12, history=history)
+    other, straight, whole = fitted(epochs=12, hyper=EXACT)
+    assert same_state(net.state_dict(), other.state_dict())
+    assert same_bits(lbfgs.state, straight.state)
+    assert history.loss == whole.loss and lbfgs.pairs == 12
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("steps", [2, 6])
+def test_one_restored_from_its_state_goes_on_with_the_same_bits(steps, dtype):
+    """From a memory that is not full, and from one that is."""
+    hyper = {**EXACT, "history_size": 3, "weight_decay": 0.1}
+    net, lbfgs = step_by_step(steps, dtype, hyper)
+    resumed = network(dtype, seed=9)
+    resumed.load_state_dict(net.state_dict())
+    again = optim.LBFGS(resumed.parameters(), max_iter=1)  # with the defaults
+    again.load_state_dict(lbfgs.state_dict())
+    assert repr(again) == repr(lbfgs) and again.steps == again.pairs == steps
+    for one, its in ((net, lbfgs), (resumed, again)):
+        for _ in range(4):
+            its.step(closure_of(one, its, dtype))
+    assert same_state(net.state_dict(), resumed.state_dict())
+    assert same_bits(lbfgs.state, again.state)
+    forgetful = network(dtype)
+    forgetful.load_state_dict(step_by_step(steps, dtype, hyper)[0].state_dict())
+    anew = optim.LBFGS(forgetful.parameters(), max_iter=4, **hyper)
+    anew.step(closure_of(forgetful, anew, dtype))
+    assert not same_state(forgetful.state_dict(), resumed.state_dict())
 
 
 @pytest.mark.parametrize(
     "duplicate", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))]
 )
-def test_copies_and_states_carry_settings_and_steps(duplicate):
-    net, lbfgs, _ = fitted(hyper={"history_size": 3, "weight_decay": 0.1})
-    _, copied = duplicate((net, lbfgs))
-    assert repr(copied) == repr(lbfgs) and copied.steps == 8
-    again = optim.LBFGS(network().parameters())
-    again.load_state_dict(lbfgs.state_dict())
-    assert again.history_size == 3 and again.steps == 8
+def test_copies_go_on_alone_with_the_same_bits(duplicate):
+    net, lbfgs = step_by_step(6, np.float32, {**EXACT, "history_size": 3})
+    other, copied = duplicate((net, lbfgs))
+    assert repr(copied) == repr(lbfgs) and copied.steps == 6
+    before = net.state_dict()
+    for _ in range(3):
+        copied.step(closure_of(other, copied, np.float32))
+    assert same_state(net.state_dict(), before)
+    for _ in range(3):
+        lbfgs.step(closure_of(net, lbfgs, np.float32))
+    assert same_state(net.state_dict(), other.state_dict())
+    assert not same_state(net.state_dict(), before)
+
+
+def test_the_state_of_another_is_refused_and_changes_nothing():
+    net, lbfgs = step_by_step(3, np.float64, {})
+    state = lbfgs.state.copy()
     with pytest.raises(ValueError, match="state must be a LBFGS's"):
-        again.load_state_dict(optim.SGD(network().parameters()).state_dict())
+        lbfgs.load_state_dict(optim.SGD(network().parameters()).state_dict())
+    with pytest.raises(ValueError, match="must have shapes"):
+        lbfgs.load_state_dict(optim.LBFGS(mlp([2, 3]).parameters()).state_dict())
+    assert same_bits(lbfgs.state, state) and lbfgs.steps == 3
+
+
+def test_a_memory_of_another_size_needs_another_optimiser():
+    net, lbfgs = step_by_step(3, np.float64, {})
+    lbfgs.history_size = 4
+    with pytest.raises(RuntimeError, match="make a new one"):
+        lbfgs.step(closure_of(net, lbfgs))
+
+
+def test_parameters_that_a_callback_moves_are_where_the_next_iteration_begins():
+    class Halve:
+        def on_epoch_end(self, run):
+            if run.epoch == 2:
+                for p in run.net.parameters():
+                    p.data = 0.5 * p.copy()
+
+    net, _, _ = fitted(epochs=4, hyper=EXACT, callbacks=[Halve()])
+    other, lbfgs = step_by_step(2, np.float64, EXACT)
+    for p in other.parameters():
+        p.data = 0.5 * p.copy()
+    for _ in range(2):
+        lbfgs.step(closure_of(other, lbfgs))
+    assert same_state(net.state_dict(), other.state_dict())
 
 
 # ---- what does not go together -----------------------------------------------------------------
@@ -378,13 +654,13 @@ def test_batches_one_by_one_are_refused():
         ff.fit(net, [data()], loss=losses.CrossEntropyLoss(), optimizer=lbfgs)
 
 
-def test_it_has_no_rate_and_no_step():
+def test_a_step_needs_a_closure_that_returns_the_loss():
     lbfgs = optim.LBFGS(network().parameters())
-    with pytest.raises(TypeError, match="fit"):
-        lbfgs.step()
-    with pytest.raises(ValueError, match="no lr"):
-        lbfgs.lr = 0.1
-    assert lbfgs.lr == 1.0
+    for nothing in (None, 32):
+        with pytest.raises(TypeError, match=f"closure must be a function .* got {nothing}; or"):
+            lbfgs.step(nothing)
+    with pytest.raises(TypeError, match="closure must return the loss, a number, got None"):
+        lbfgs.step(lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -393,6 +669,8 @@ def test_it_has_no_rate_and_no_step():
         ("history_size", 0, ValueError),
         ("history_size", 1.5, TypeError),
         ("max_fun", 0, ValueError),
+        ("max_iter", 0, ValueError),
+        ("lr", 0.0, ValueError),
         ("max_line_search", 0, ValueError),
         ("tolerance_grad", -1e-5, ValueError),
         ("tolerance_change", np.nan, ValueError),
