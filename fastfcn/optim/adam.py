@@ -32,8 +32,10 @@ class Adam(Optimizer):
         λ ≥ 0; adds λ θ to the gradient.
     amsgrad : bool, default False
         Whether the largest v so far takes the place of v.
-    decay_bias, decay_by_batch : bool
-        As :class:`Optimizer`.
+    decay_bias : bool, default True
+        Whether biases, and scales and shifts of normalisations, decay as weights do.
+    decay_by_batch : bool, default False
+        Whether λ is divided by the number of a batch's samples (the sum of their weights).
 
     Notes
     -----
@@ -112,10 +114,22 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    parameters, lr, betas, eps, amsgrad, decay_bias, decay_by_batch
-        As :class:`Adam`.
+    parameters : iterable of Parameter
+        What to train: ``net.parameters()``, or those of some layers, which freezes the others.
+    lr : float, default 0.001
+        Learning rate η > 0.
+    betas : (float, float), default (0.9, 0.999)
+        β₁ and β₂ in [0, 1): how much of the averages of g and g² each step keeps.
+    eps : float, default 1e-8
+        ε > 0.
     weight_decay : float, default 0.01
         λ ≥ 0.
+    amsgrad : bool, default False
+        Whether the largest v so far takes the place of v.
+    decay_bias : bool, default True
+        Whether biases, and scales and shifts of normalisations, decay as weights do.
+    decay_by_batch : bool, default False
+        Whether λ is divided by the number of a batch's samples (the sum of their weights).
 
     References
     ----------

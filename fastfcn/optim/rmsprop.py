@@ -30,8 +30,10 @@ class RMSprop(Optimizer):
     centered : bool, default False
         Whether an estimate of the variance takes the place of s in the root: s - ḡ², with
         ḡ ← α ḡ + (1 - α) g, and 0 where rounding leaves less.
-    decay_bias, decay_by_batch : bool
-        As :class:`Optimizer`.
+    decay_bias : bool, default True
+        Whether biases, and scales and shifts of normalisations, decay as weights do.
+    decay_by_batch : bool, default False
+        Whether λ is divided by the number of a batch's samples (the sum of their weights).
 
     Notes
     -----

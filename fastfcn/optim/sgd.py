@@ -25,8 +25,10 @@ class SGD(Optimizer):
         θ ← θ + γ v - η g with the new v; needs momentum.
     weight_decay : float, default 0.0
         λ ≥ 0; adds λ θ to the gradient.
-    decay_bias, decay_by_batch : bool
-        As :class:`Optimizer`.
+    decay_bias : bool, default True
+        Whether biases, and scales and shifts of normalisations, decay as weights do.
+    decay_by_batch : bool, default False
+        Whether λ is divided by the number of a batch's samples (the sum of their weights).
 
     Notes
     -----
