@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastfcn.callbacks.run import TrainingRun
+from fastfcn.validation import as_flag
 
 
 class CSVLogger:
@@ -27,7 +28,7 @@ class CSVLogger:
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
         self._path = Path(path)
-        self._append = bool(append)
+        self._append = as_flag(append, "append")
         self._file: Any = None
         self._before = 0
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastfcn.losses.loss import Loss
 from fastfcn.losses.targets import NO_LABELS, Targets, float_targets
-from fastfcn.validation import as_real
+from fastfcn.validation import as_flag, as_real
 from fastfcn_kernels import losses as kernels
 
 
@@ -43,9 +43,7 @@ class MSELoss(_RegressionLoss):
 
     def __init__(self, reduction: str = "mean", half: bool = False) -> None:
         super().__init__(reduction)
-        if not isinstance(half, bool | np.bool_):
-            raise TypeError(f"half must be True or False, got {half!r}")
-        self.half = bool(half)
+        self.half = as_flag(half, "half")
 
     @property
     def parameter(self) -> float:

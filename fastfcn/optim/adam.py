@@ -8,7 +8,7 @@ import numpy as np
 from fastfcn.buffers import Array
 from fastfcn.nn.parameter import Parameter
 from fastfcn.optim.optimizer import DECAY_OPTIONS, Optimizer
-from fastfcn.validation import as_positive, as_share
+from fastfcn.validation import as_flag, as_positive, as_share
 from fastfcn_kernels import adaptive as kernels
 from fastfcn_kernels.compilation import Native
 
@@ -78,7 +78,7 @@ class Adam(Optimizer):
         decay_bias: bool = True,
         decay_by_batch: bool = False,
     ) -> None:
-        self.amsgrad = bool(amsgrad)
+        self.amsgrad = as_flag(amsgrad, "amsgrad")
         super().__init__(parameters, lr, weight_decay, decay_bias, decay_by_batch)
         if not isinstance(betas, Sequence) or len(betas) != 2:
             raise TypeError(f"betas must be a pair of numbers, got {betas!r}")

@@ -6,7 +6,7 @@ from typing import Any
 from fastfcn.buffers import Array
 from fastfcn.nn.parameter import Parameter
 from fastfcn.optim.optimizer import DECAY_OPTIONS, Optimizer
-from fastfcn.validation import as_positive, as_share
+from fastfcn.validation import as_flag, as_positive, as_share
 from fastfcn_kernels import adaptive as kernels
 
 
@@ -79,7 +79,7 @@ class RMSprop(Optimizer):
         self.alpha = as_share(alpha, "alpha")
         self.eps = as_positive(eps, "eps")
         self.momentum = as_share(momentum, "momentum")
-        self.centered = bool(centered)
+        self.centered = as_flag(centered, "centered")
         super().__init__(parameters, lr, weight_decay, decay_bias, decay_by_batch)
 
     @property
