@@ -11,6 +11,16 @@ import fastfcn
 from fastfcn import cli
 
 
+RUN_FILES = {
+    "model.safetensors",
+    "checkpoint.safetensors",
+    "history.csv",
+    "config.toml",
+    "curves.png",
+}
+"""What a run leaves in its folder."""
+
+
 def run(*arguments: object) -> Result:
     """Call ``fastfcn`` with arguments; anything but an exit is a failure."""
     result = CliRunner().invoke(cli.main, [str(word) for word in arguments])
