@@ -14,7 +14,7 @@ import click
 TABLE = "train"
 """The table of the file that holds the options, named as the command is."""
 
-MAY_CHANGE = {"resume", "epochs", "threads", "progress", "root"}
+MAY_CHANGE = {"resume", "epochs", "threads", "progress", "root", "tensorboard"}
 """Options that a run may be gone on with differently, without other weights at its epochs."""
 
 

@@ -36,7 +36,7 @@ def fit_and_keep(
     folder: Path,
 ) -> Run:
     """Train, with checkpoints in `folder`; Ctrl-C ends it after the last whole epoch."""
-    from fastfcn.callbacks import EMA, EarlyStopping
+    from fastfcn.callbacks import EMA, EarlyStopping, TensorBoard
     from fastfcn.training import fit
 
     if checkpoint is None:
@@ -55,6 +55,7 @@ def fit_and_keep(
     x, scale, shift = model.prepared(data.train.x)
     watched = next(iter(data.held_out.values()), None)
     began_with = {"data": fingerprint(data), "options": record.table(options, data)}
+    board = TensorBoard(folder) if options.tensorboard else None
     keeper = _Keeper(folder / CHECKPOINT, model, stopping, average, began_with)
 
     began = time.perf_counter()
@@ -77,7 +78,9 @@ def fit_and_keep(
                 progress=options.progress,
                 schedule=network.schedule(options),
                 # The average first: the others see it. The keeper last: it keeps what they did.
-                callbacks=[c for c in (average, network.plateau(options), stopping, keeper) if c],
+                callbacks=[
+                    c for c in (average, network.plateau(options), stopping, board, keeper) if c
+                ],
                 history=None if checkpoint is None else checkpoint.history,
                 scale=scale,
                 shift=shift,

@@ -58,6 +58,7 @@ class Options(NamedTuple):
     ema: float | None = None
     early_stopping: int | None = None
     resume: Path | None = None
+    tensorboard: bool = False
     progress: bool = False
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,29 @@ def test_layers_takes_its_sizes_separated_by_spaces_or_commas(words: list[str]) 
 def test_a_run_folder_has_its_five_files_and_nothing_else() -> None:
     train(*QUICK, "--output", "out")
     assert {path.name for path in Path("out").iterdir()} == RUN_FILES
+
+
+def test_tensorboard_gets_its_file_in_the_run_folder_and_the_run_stays_the_same() -> None:
+    pytest.importorskip("tensorboardX")
+    train(*QUICK, "--output", "plain")
+    train(*QUICK, "--tensorboard", "--output", "out")
+    (events,) = Path("out").glob("events.out.tfevents.*")
+    content = events.read_bytes()
+    assert all(tag in content for tag in (b"loss/train", b"accuracy/validation", b"learning_rate"))
+    assert {path.name for path in Path("out").iterdir()} == RUN_FILES | {events.name}
+    assert same_model("plain", "out")
+    train("--resume", "out", "--epochs", "3")
+    assert len(list(Path("out").glob("events.out.tfevents.*"))) == 2
+
+
+def test_without_its_package_tensorboard_says_what_to_install_and_nothing_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    result = run("train", *QUICK, "--tensorboard", "--output", "out")
+    assert result.exit_code == 1
+    assert "pip install 'fastfcn[tensorboard]'" in result.stderr
+    assert not Path("out").exists()
 
 
 def test_the_default_folder_is_named_after_the_data_and_the_time() -> None:
