@@ -54,7 +54,7 @@ def strong_wolfe(
         if search.is_flat(here):
             return here
         if here.slope >= 0.0 or not search.left:
-            break
+            return search.narrow(here, last, longest)
         least, farthest = here.t + 0.01 * (here.t - last.t), 10.0 * here.t
         last, here = here, search.at(lowest_between(last, here, least, farthest))
     return search.narrow(last, here, longest)
@@ -82,24 +82,24 @@ class _Search:
     def is_flat(self, point: Point) -> bool:
         return abs(point.slope) <= -FLAT * self._start.slope
 
-    def narrow(self, one: Point, other: Point, longest: float) -> Point:
-        """Close in on a point between two that satisfies the conditions; return the lowest."""
-        low, high = (one, other) if one.value <= other.value else (other, one)
+    def narrow(self, low: Point, high: Point, longest: float) -> Point:
+        """Close in on a point between two; return the one found, else the low end.
+
+        The low end satisfies the first condition and is lower than any other that does; from it,
+        the function falls towards the high end.
+        """
         stalled = False
         while self.left and abs(high.t - low.t) * longest >= NARROW:
             left, right = min(low.t, high.t), max(low.t, high.t)
             t = lowest_between(low, high, left, right)
             margin = 0.1 * (right - left)
             near = min(t - left, right - t) < margin
-            if near and (stalled or not left < t < right):
+            if near and stalled:
                 t = right - margin if right - t < t - left else left + margin
-                near = False
-            stalled = near  # once it may come near an end, not twice in a row
+            stalled = near and not stalled  # it may come near an end, but not twice in a row
             here = self.at(t)
             if not self.is_low(here) or here.value >= low.value:
                 high = here
-                if high.value < low.value:
-                    low, high = high, low
                 continue
             if self.is_flat(here):
                 return here

@@ -7,7 +7,7 @@ from scipy import sparse
 
 import fastfcn as ff
 import reference
-import reference_lbfgs
+import reference.lbfgs
 from api.checks import DTYPES, mlp, same_bits, same_state, two_threads
 from fastfcn import losses, nn, objective, optim, schedules
 from fastfcn.data import Intake
@@ -156,7 +156,7 @@ def test_fifty_iterations_are_the_oracles(hyper):
     x, y = data()
     net = network()
     function = reference_objective(x, y, [p.shape for p in net.parameters()], 0.01)
-    expected = list(reference_lbfgs.minimise(function, flat(net), 50, **hyper))
+    expected = list(reference.lbfgs.minimise(function, flat(net), 50, **hyper))
     lbfgs = optim.LBFGS(net.parameters(), max_iter=1, weight_decay=0.01, **EXACT, **hyper)
     closure = closure_of(net, lbfgs)
     for i, theta in enumerate(expected):
