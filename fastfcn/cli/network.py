@@ -52,7 +52,7 @@ OPTIMIZERS = {
     "rmsprop": OptimizerKind("RMSprop", {"lr": 0.001, "momentum": 0.0}),
     "adagrad": OptimizerKind("Adagrad", {"lr": 0.01}),
     "lbfgs": OptimizerKind(
-        "LBFGS", {"history_size": 10, "tolerance_grad": 1e-5, "tolerance_change": 2.2e-9}
+        "LBFGS", {"history_size": 10, "tolerance_grad": 1e-5, "tolerance_change": 1e-9}
     ),
 }
 """Optimisers by their names here."""

@@ -66,7 +66,7 @@ from fastfcn.cli.record import Options, Run
 @click.option(
     "--tolerance-change",
     type=Finite(min=0.0),
-    help="lbfgs: done when an iteration lowers the loss by no more, relatively. [default: 2.2e-9]",
+    help="lbfgs: done when an iteration lowers the loss by no more, relatively. [default: 1e-9]",
 )
 @click.option(
     "--schedule",
@@ -125,8 +125,8 @@ from fastfcn.cli.record import Options, Run
     is_eager=True,
     callback=from_run,
     metavar="RUN",
-    help="Folder of a run to go on with, to the same bits as if it had never stopped (but for "
-    "lbfgs, which learns the curvature anew); more --epochs prolong it.",
+    help="Folder of a run to go on with, to the same bits as if it had never stopped; more "
+    "--epochs prolong it.",
 )
 @click.option(
     "--tensorboard",
@@ -161,12 +161,6 @@ def _train(options: Options) -> None:
     started = datetime.now().astimezone()
     if options.resume is not None:
         folder = options.resume
-        if options.optimizer == "lbfgs":
-            click.echo(
-                "Note: lbfgs begins to learn the curvature anew, so the weights will not be those "
-                "of a run that never stopped.",
-                err=True,
-            )
     else:
         folder = claimed_folder(options, f"{data.name}-{started:%Y%m%d-%H%M%S}")
     try:

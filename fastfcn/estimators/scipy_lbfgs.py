@@ -65,6 +65,16 @@ class ScipyLBFGS(Minimiser):
         self.tolerance_grad, self.tolerance_change = tolerance_grad, tolerance_change
         self.max_line_search = max_line_search
 
+    @property
+    def lr(self) -> float:
+        """Always 1: the line search decides how far a step goes."""
+        return 1.0
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        if value != 1.0:
+            raise ValueError(f"solver='lbfgs' has no lr, a line search finds each step, got {value}")
+
     def minimise(
         self, objective: Objective, begin: Callable[[], None], iterated: Callable[[], None]
     ) -> Ending:

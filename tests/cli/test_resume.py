@@ -74,6 +74,7 @@ def stopping(after: int) -> Callable[..., History]:
         ["--schedule", "cosine", "--warm-up", "2"],
         ["--schedule", "plateau", "--schedule-epochs", "2", "--lr", "1e-5"],
         ["--ema", "0.9"],
+        ["--optimizer", "lbfgs", "--history-size", "2"],
     ],
     ids=lambda words: " ".join(words),
 )
@@ -237,14 +238,3 @@ def test_a_run_without_a_checkpoint_says_so() -> None:
     result = run("train", "--resume", "out", "--epochs", "2")
     assert result.exit_code == 1
     assert "checkpoint.safetensors must be a safetensors file, and there is none" in result.stderr
-
-
-def test_lbfgs_goes_on_with_another_memory_and_says_so() -> None:
-    words = (*QUICK, "--optimizer", "lbfgs")
-    done("train", *words, "--epochs", "4", "--output", "parts")
-    result = done("train", "--resume", "parts", "--epochs", "8")
-    assert "lbfgs begins to learn the curvature anew" in result.stderr
-    with open("parts/history.csv", newline="", encoding="utf-8") as file:
-        losses = [float(row["loss"]) for row in csv.DictReader(file)]
-    assert len(losses) == 8
-    assert losses == sorted(losses, reverse=True)
