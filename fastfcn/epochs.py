@@ -17,7 +17,7 @@ from fastfcn.plan import Plan
 from fastfcn.schedules import Factors, Schedule, factors_of
 from fastfcn.threads import threads
 from fastfcn.workspace import flops_per_row
-from fastfcn_kernels import drivers
+from fastfcn_kernels import passes, training
 from fastfcn_kernels import table as t
 
 After: TypeAlias = Callable[[int, int], bool]
@@ -148,9 +148,9 @@ class Trainer:
     def _clip(self, norm: float | None) -> None:
         """Say what a step consists of: an update that waits for the gradient's norm is another."""
         space = self._space
-        phases = [drivers.learn] * (2 * space.phases - 1) + [drivers.update]
+        phases = [training.learn] * (2 * space.phases - 1) + [training.update]
         if norm is not None:
-            phases.append(drivers.clipped_update)
+            phases.append(training.clipped_update)
             rows = sum(stage.in_features + 2 for stage in self._plan.stages)
             space.frame.point(t.CLIP, np.array([norm], self._plan.dtype))
             space.frame.point(t.NORMS, np.zeros(rows))
@@ -182,7 +182,7 @@ class Trainer:
             optimizer.steps += steps
             optimizer.last_lr = optimizer.lr * float(factors[-1])
             self._plan.buffer.changed()  # first: Ctrl-C may come before anything that follows
-            space.run(drivers.prepare, 0, 0, count)
+            space.run(passes.prepare, 0, 0, count)
             space.frame.train(space.address, first, stop, self._batch, count)
         self._plan.buffer.changed()
 

@@ -13,7 +13,7 @@ from fastfcn.history import Tally
 from fastfcn.optim import LBFGS
 from fastfcn.plan import Plan
 from fastfcn.threads import threads
-from fastfcn_kernels import drivers
+from fastfcn_kernels import passes, training
 from fastfcn_kernels import table as t
 from fastfcn_kernels.losses import ONE
 
@@ -47,7 +47,7 @@ class Objective(Trainer):
         assert isinstance(recipe.optimizer, LBFGS)
         self.optimizer = recipe.optimizer
         frame = self._space.frame
-        frame.phases([drivers.learn, drivers.update])  # one each: no layer looks at a whole batch
+        frame.phases([training.learn, training.update])  # one each: no layer looks at a whole batch
         frame[t.DIVISOR] = ONE
         frame[t.ORDER] = 0
         self.seen = data.source.rows
@@ -106,7 +106,7 @@ class Objective(Trainer):
         sums = np.zeros(gradients.size)
         with threads(n_threads, self._work) as count:
             count = min(count, space.copies)
-            space.run(drivers.prepare, 0, 0, count)
+            space.run(passes.prepare, 0, 0, count)
             for first in range(0, max(n, 1), self._batch):  # once without rows, for the compiler
                 stop = min(n, first + self._batch)
                 space.frame.train(space.address, first, stop, self._batch, count)

@@ -19,8 +19,10 @@ from fastfcn_kernels import (
     losses,
     matmul,
     optimisers,
+    passes,
     sparse,
     stages,
+    training,
 )
 from fastfcn_kernels.compilation import Native, cache_root, natives, sources_hash
 
@@ -34,6 +36,8 @@ _MODULES = (
     losses,
     optimisers,
     adaptive,
+    passes,
+    training,
     drivers,
 )
 """Where the kernels of training and prediction are."""
