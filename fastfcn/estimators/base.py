@@ -16,6 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastfcn.buffers import Array
 from fastfcn.estimators.convergence import Convergence, Records, Validation
+from fastfcn.estimators.lbfgs import check_full_batch, fit_lbfgs
 from fastfcn.estimators.networks import build, hidden_sizes, make_activation, per_layer
 from fastfcn.estimators.solvers import STOCHASTIC, continued, make_optimizer
 from fastfcn.estimators.weights import Weights
@@ -23,7 +24,6 @@ from fastfcn.history import History
 from fastfcn.losses import Loss
 from fastfcn.nn.activations import Activation
 from fastfcn.nn.containers import Sequential
-from fastfcn.objective import GAVE_UP, ROWS
 from fastfcn.optim import Optimizer
 from fastfcn.prediction import predict
 from fastfcn.training import fit
@@ -231,7 +231,7 @@ class BaseFCN(BaseEstimator):
     ) -> None:
         sizes = hidden_sizes(self.hidden_layer_sizes)
         if self.solver == "lbfgs":
-            self._check_full_batch()
+            check_full_batch(self)
         first = not hasattr(self, "network_") or not (self.warm_start or incremental)
         X, y = self._checked(X, y, reset=first)
         if sample_weight is not None:
@@ -247,7 +247,7 @@ class BaseFCN(BaseEstimator):
             self._check_unchanged(sizes)
         validation = self._held_out(*held_out)
         if self.solver == "lbfgs":
-            self._fit_lbfgs(X, target, weights, validation)
+            fit_lbfgs(self, X, target, weights, validation)
         else:
             self._fit_stochastic(X, target, weights, validation, incremental)
         if not all(np.isfinite(p.copy()).all() for p in self.network_.parameters()):
@@ -495,46 +495,6 @@ class BaseFCN(BaseEstimator):
         elif self.best_loss_ is None:
             self.best_loss_ = np.inf
         self._was_incremental = incremental
-
-    def _check_full_batch(self) -> None:
-        """Raise for what L-BFGS cannot do."""
-        if self._draws or self.normalization == "batch":
-            raise ValueError(
-                "solver='lbfgs' needs dropout=0 and no batch normalization, as its loss must be a "
-                f"function of the weights alone; got dropout={self.dropout!r} and "
-                f"normalization={self.normalization!r}; use solver='adam'"
-            )
-        if self.clip_norm is not None or not isinstance(self.learning_rate, str):
-            raise ValueError(
-                "solver='lbfgs' needs clip_norm=None and no schedule as learning_rate, as it "
-                f"searches for its own step sizes; got clip_norm={self.clip_norm!r} and "
-                f"learning_rate={self.learning_rate!r}; use solver='adam'"
-            )
-
-    def _fit_lbfgs(
-        self, X: Any, target: Array, weights: Any, validation: Validation | None
-    ) -> None:
-        n = X.shape[0]
-        self._make_optimizer(incremental=False)
-        self._prepare_records(validation, incremental=False)
-        self._train(
-            X, target, weights, validation,
-            Records(self, self._decay(n, n, weights), self._reported(target, weights), validation),
-            epochs=self.max_iter,
-            seed=0,
-            n_threads=self._step_threads(min(n, ROWS)),
-        )  # fmt: skip
-        if self.n_iter_:
-            self.best_loss_ = self.loss_
-        reason = self.history_.stop_reason
-        if reason is None or reason.startswith(GAVE_UP):
-            warnings.warn(
-                f"lbfgs failed to converge after {self.n_iter_} iteration(s): "
-                f"{reason or 'max_iter is reached'}. Raise max_iter={self.max_iter} or "
-                f"max_fun={self.max_fun}, or scale the data.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
 
     # Prediction -------------------------------------------------------------------------------
 

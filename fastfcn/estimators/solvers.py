@@ -7,6 +7,7 @@ import numpy as np
 
 from fastfcn import optim
 from fastfcn.buffers import Array
+from fastfcn.estimators.lbfgs import make_lbfgs
 from fastfcn.nn.containers import Module
 
 STOCHASTIC = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
@@ -37,14 +38,7 @@ def make_optimizer(estimator: Any, net: Module) -> optim.Optimizer:
     """
     e, parameters = estimator, net.parameters()
     if e.solver == "lbfgs":
-        return optim.LBFGS(
-            parameters,
-            tolerance_grad=e.tol,
-            max_fun=e.max_fun,
-            weight_decay=e.alpha,
-            decay_bias=False,
-            decay_by_batch=True,
-        )
+        return make_lbfgs(e, net)
     if e.solver == "adamw":
         return optim.AdamW(
             parameters,
