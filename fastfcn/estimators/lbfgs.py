@@ -7,12 +7,17 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastfcn import optim
 from fastfcn.buffers import Array
-from fastfcn.estimators.convergence import Records, Validation
+from fastfcn.estimators.convergence import Records, begin_records
+from fastfcn.estimators.fitted import Fitted
+from fastfcn.estimators.fitting import step_threads, train
+from fastfcn.estimators.held_out import Validation
+from fastfcn.estimators.parameters import Parameters
+from fastfcn.estimators.solvers import penalty_factor, renew_optimizer
 from fastfcn.nn.containers import Module
 from fastfcn.objective import GAVE_UP, ROWS
 
 
-def make_lbfgs(estimator: Any, net: Module) -> optim.LBFGS:
+def make_lbfgs(estimator: Parameters, net: Module) -> optim.LBFGS:
     """Return the minimiser that an estimator's parameters describe, over all of a network's.
 
     Parameters
@@ -32,7 +37,7 @@ def make_lbfgs(estimator: Any, net: Module) -> optim.LBFGS:
     )
 
 
-def check_full_batch(estimator: Any) -> None:
+def check_full_batch(estimator: Parameters) -> None:
     """Raise ValueError for what L-BFGS cannot do.
 
     Parameters
@@ -56,7 +61,7 @@ def check_full_batch(estimator: Any) -> None:
 
 
 def fit_lbfgs(
-    estimator: Any, X: Any, target: Array, weights: Any, validation: Validation | None
+    estimator: Fitted, X: Any, target: Array, weights: Any, validation: Validation | None
 ) -> None:
     """Minimise the loss over all rows, an iteration an epoch.
 
@@ -70,14 +75,15 @@ def fit_lbfgs(
         Rows to score after each iteration.
     """
     e, n = estimator, X.shape[0]
-    e._make_optimizer(incremental=False)
-    e._prepare_records(validation, incremental=False)
-    e._train(
-        X, target, weights, validation,
-        Records(e, e._decay(n, n, weights), e._reported(target, weights), validation),
+    renew_optimizer(e, make_lbfgs(e, e.network_))
+    begin_records(e, validation, incremental=False)
+    decay = penalty_factor(e, n, n, weights)
+    train(
+        e, X, target, weights, validation,
+        Records(e, decay, e._reported(target, weights), validation),
         epochs=e.max_iter,
         seed=0,
-        n_threads=e._step_threads(min(n, ROWS)),
+        n_threads=step_threads(e, min(n, ROWS)),
     )  # fmt: skip
     if e.n_iter_:
         e.best_loss_ = e.loss_

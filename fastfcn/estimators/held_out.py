@@ -1,0 +1,53 @@
+"""Rows that are not trained on: given by the user, or split off."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import _check_sample_weight
+
+from fastfcn.buffers import Array
+from fastfcn.estimators.fitted import Fitted
+
+
+class Validation(NamedTuple):
+    """Rows that are not trained on, checked and encoded."""
+
+    x: Any
+    target: Array
+    sample_weight: Array | None
+
+
+def given_rows(e: Fitted, X_val: Any, y_val: Any, sample_weight_val: Any) -> Validation | None:
+    """Check a validation set that was passed in."""
+    if (X_val is None) != (y_val is None):
+        given = "X_val" if y_val is None else "y_val"
+        raise ValueError(f"X_val and y_val must be passed together, got {given} alone")
+    if X_val is None:
+        if sample_weight_val is not None:
+            raise ValueError("sample_weight_val needs X_val and y_val, got neither")
+        return None
+    X_val, y_val = e._checked(X_val, y_val, reset=False)
+    if sample_weight_val is not None:
+        sample_weight_val = _check_sample_weight(sample_weight_val, X_val)
+    return Validation(X_val, e._encode(y_val, incremental=True), sample_weight_val)
+
+
+def split_off(e: Fitted, X: Any, target: Array, weights: Any) -> tuple[Any, Array, Any, Validation]:
+    """Set a share of the rows aside; return the others, and those."""
+    n = X.shape[0]
+    parts = train_test_split(
+        X,
+        target,
+        np.ones(n) if weights is None else weights,
+        random_state=e._random_state,
+        test_size=e.validation_fraction,
+        stratify=e._strata(target, int(np.ceil(n * e.validation_fraction))),
+    )
+    validation = Validation(parts[1], parts[3], None if weights is None else parts[5])
+    if validation.x.shape[0] < 2:
+        raise ValueError(
+            "The validation set is too small. Increase 'validation_fraction' or the size of "
+            "your dataset, or pass X_val and y_val."
+        )
+    return parts[0], parts[2], None if weights is None else parts[4], validation
