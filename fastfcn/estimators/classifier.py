@@ -76,9 +76,10 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
     max_fun : int, default 15000
         Evaluations of the loss by "lbfgs".
     loss : "log_loss" or Loss, default "log_loss"
-        Cross-entropy, or an object of :mod:`fastfcn.losses` that takes logits: with class indices
-        for more than two classes, else with a 0/1 matrix. Its reduction counts:
-        ``reduction="batchmean"`` is scikit-learn's.
+        Cross-entropy, or an object of :mod:`fastfcn.losses`: ``CrossEntropyLoss`` for more than two
+        classes, or one over 0/1 targets, a column a class. ``BCEWithLogitsLoss`` takes outputs for
+        logits; those of ``MSELoss`` and the like estimate the targets, and are cut to [0, 1] for
+        probabilities. Its reduction counts: ``reduction="batchmean"`` is scikit-learn's.
     class_weight : dict, "balanced" or None, default None
         Weight of each class, by its label; "balanced" is inverse to the classes' frequencies.
     label_smoothing : float, default 0.0
@@ -126,8 +127,8 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         As in all of scikit-learn.
     n_layers_, n_outputs_ : int
         Layers, input and output among them; outputs of the network.
-    out_activation_ : {"softmax", "logistic"}
-        From outputs to probabilities.
+    out_activation_ : {"softmax", "logistic", "identity", "exp"}
+        From outputs to probabilities, by the loss.
     optimizer_ : fastfcn.optim optimiser
         With its state.
     history_ : fastfcn.History
@@ -237,12 +238,20 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         self._label_binarizer = LabelBinarizer().fit(y if multilabel else labels)
         self.classes_ = self._label_binarizer.classes_
 
-    def _encode(self, y: Any, incremental: bool) -> Array:
+    def _check_loss(self) -> None:
         if self.label_smoothing and isinstance(self.loss, losses.Loss):
             raise ValueError(
                 f"label_smoothing={self.label_smoothing} is for loss='log_loss', got "
                 f"loss={self.loss!r}; give it to the loss: CrossEntropyLoss(label_smoothing=...)"
             )
+        if isinstance(self.loss, losses.NLLLoss):
+            raise ValueError(
+                "loss must be over the outputs of a last Linear layer, got "
+                f"{self.loss!r}, which is over log-probabilities; use CrossEntropyLoss"
+            )
+
+    def _encode(self, y: Any, incremental: bool) -> Array:
+        self._check_loss()
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_

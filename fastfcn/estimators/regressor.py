@@ -30,8 +30,8 @@ class FCNRegressor(RegressorMixin, BaseFCN):
 
     Attributes
     ----------
-    out_activation_ : {"identity", "exp"}
-        From outputs to predictions; "exp" for the poisson loss.
+    out_activation_ : {"identity", "exp", "logistic", "softmax"}
+        From outputs to predictions, by the loss: "exp" for the poisson loss.
     network_, ..., history_
         As in :class:`FCNClassifier`.
 

@@ -205,3 +205,9 @@ def test_sparse_targets_of_a_regression_are_refused() -> None:
 def test_a_search_tells_losses_apart(loss: Any, shown: str) -> None:
     assert repr(loss) == shown
     assert f"loss={shown}" in repr(FCNClassifier(loss=loss)).replace("\n", "")
+
+
+def test_verbose_prints_each_iteration(capsys: Any) -> None:
+    estimator = FCNClassifier(2, solver="sgd", max_iter=2, verbose=10, early_stopping=False)
+    estimator.fit(*iris()).partial_fit(*iris())
+    assert capsys.readouterr().out.count("Iteration") == 3
