@@ -7,10 +7,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight
 
 from fastfcn.estimators.fitted import Fitted
-from fastfcn.estimators.held_out import given_rows
 from fastfcn.estimators.lbfgs import check_full_batch, fit_lbfgs
 from fastfcn.estimators.networks import hidden_sizes
 from fastfcn.estimators.outputs import out_activation
+from fastfcn.estimators.rows import Rows, given_rows
 from fastfcn.estimators.stochastic import fit_stochastic
 
 
@@ -102,9 +102,9 @@ class BaseFCN(Fitted):
             self._begin(X, [X.shape[1], *sizes, self._outputs_of(target)])
         else:
             self._check_unchanged(sizes)
-        validation = given_rows(self, *held_out)
+        rows, validation = Rows(X, target, weights), given_rows(self, *held_out)
         if self.solver == "lbfgs":
-            fit_lbfgs(self, X, target, weights, validation)
+            fit_lbfgs(self, rows, validation)
         else:
-            fit_stochastic(self, X, target, weights, validation, incremental)
+            fit_stochastic(self, rows, validation, incremental)
         self._check_weights()

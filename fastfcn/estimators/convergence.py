@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastfcn.estimators.fitted import Fitted
-from fastfcn.estimators.held_out import Validation
+from fastfcn.estimators.rows import Rows
 from fastfcn.nn.containers import Module
 from fastfcn.prediction import predict
 
@@ -15,7 +15,7 @@ SMALLEST_LR = 1e-6
 """Learning rate at which the adaptive mode gives up."""
 
 
-def begin_records(e: Fitted, validation: Validation | None, incremental: bool) -> None:
+def begin_records(e: Fitted, validation: Rows | None, incremental: bool) -> None:
     """Begin the records that a training adds to, where they are not yet."""
     if validation is not None and e.validation_scores_ is None:
         e.validation_scores_, e.validation_loss_curve_ = [], []
@@ -41,7 +41,7 @@ class Records:
         λ of the penalty λ/2 Σ W² in a step's loss.
     reported : callable
         From an epoch's loss to what ``loss_curve_`` holds.
-    validation : Validation, optional
+    validation : Rows, optional
         Rows to score after each epoch.
     """
 
@@ -50,7 +50,7 @@ class Records:
         estimator: Fitted,
         decay: float,
         reported: Callable[[float], float],
-        validation: Validation | None,
+        validation: Rows | None,
     ) -> None:
         self._estimator = estimator
         self._decay, self._reported = decay, reported
@@ -71,7 +71,7 @@ class Records:
         if self._validation is not None:
             self._score(self._validation, run.history.val_loss[-1])
 
-    def _score(self, validation: Validation, loss: float) -> None:
+    def _score(self, validation: Rows, loss: float) -> None:
         """Write down how the rows did that are not trained on."""
         e = self._estimator
         assert e.validation_scores_ is not None
@@ -106,7 +106,7 @@ class Convergence(Records):
         estimator: Fitted,
         decay: float,
         reported: Callable[[float], float],
-        validation: Validation | None,
+        validation: Rows | None,
     ) -> None:
         super().__init__(estimator, decay, reported, validation)
         self._rows = rows

@@ -3,10 +3,9 @@
 import warnings
 from typing import Any
 
-from fastfcn.buffers import Array
 from fastfcn.estimators.convergence import Records
 from fastfcn.estimators.fitted import Fitted
-from fastfcn.estimators.held_out import Validation
+from fastfcn.estimators.rows import Rows
 from fastfcn.history import History
 from fastfcn.training import fit
 from fastfcn.workspace import flops_per_row
@@ -16,23 +15,17 @@ WORTH_THREADS = 1e7
 estimators often train in several processes at once, where a thread waits long for the others."""
 
 
-def train(
-    e: Fitted,
-    X: Any,
-    target: Array,
-    weights: Any,
-    validation: Validation | None,
-    records: Records,
-    **options: Any,
-) -> None:
+def train(e: Fitted, rows: Rows, validation: Rows | None, records: Records, **options: Any) -> None:
     """Train until the end, or Ctrl-C; either way the last whole epoch is on record.
 
     Parameters
     ----------
     e : FCNClassifier or FCNRegressor
         With network and optimiser.
-    X, target, weights, validation
-        The rows, checked and encoded, and those to score.
+    rows : Rows
+        To train on.
+    validation : Rows, optional
+        To evaluate after each epoch.
     records : Records
         Keeps the estimator's.
     **options
@@ -41,11 +34,11 @@ def train(
     e.n_iter_, e.history_ = 0, History(stop_reason="not begun")
     try:
         fit(
-            e.network_, X, target,
+            e.network_, rows.x, rows.target,
             loss=e._criterion(),
             optimizer=e.optimizer_,
             validation_data=validation,
-            sample_weight=weights,
+            sample_weight=rows.sample_weight,
             check_finite=False,
             callbacks=[records, *(e.callbacks or ())],
             **options,

@@ -1,17 +1,15 @@
 """solver="lbfgs": training on all rows at once."""
 
 import warnings
-from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
 
 from fastfcn import optim
-from fastfcn.buffers import Array
 from fastfcn.estimators.convergence import Records, begin_records
 from fastfcn.estimators.fitted import Fitted
 from fastfcn.estimators.fitting import step_threads, train
-from fastfcn.estimators.held_out import Validation
 from fastfcn.estimators.parameters import Parameters
+from fastfcn.estimators.rows import Rows
 from fastfcn.estimators.solvers import penalty_factor, renew_optimizer
 from fastfcn.nn.containers import Module
 from fastfcn.objective import GAVE_UP, ROWS
@@ -60,27 +58,25 @@ def check_full_batch(estimator: Parameters) -> None:
         )
 
 
-def fit_lbfgs(
-    estimator: Fitted, X: Any, target: Array, weights: Any, validation: Validation | None
-) -> None:
+def fit_lbfgs(estimator: Fitted, rows: Rows, validation: Rows | None) -> None:
     """Minimise the loss over all rows, an iteration an epoch.
 
     Parameters
     ----------
     estimator : FCNClassifier or FCNRegressor
         With its network; its records are written.
-    X, target, weights
-        The rows, checked and encoded.
-    validation : Validation, optional
-        Rows to score after each iteration.
+    rows : Rows
+        To train on.
+    validation : Rows, optional
+        To score after each iteration.
     """
-    e, n = estimator, X.shape[0]
+    e, n = estimator, rows.x.shape[0]
     renew_optimizer(e, make_lbfgs(e, e.network_))
     begin_records(e, validation, incremental=False)
-    decay = penalty_factor(e, n, n, weights)
+    decay = penalty_factor(e, n, n, rows.sample_weight)
+    reported = e._reported(rows.target, rows.sample_weight)
     train(
-        e, X, target, weights, validation,
-        Records(e, decay, e._reported(target, weights), validation),
+        e, rows, validation, Records(e, decay, reported, validation),
         epochs=e.max_iter,
         seed=0,
         n_threads=step_threads(e, min(n, ROWS)),

@@ -138,7 +138,8 @@ class FCNRegressor(RegressorMixin, BaseFCN):
         X : array-like or sparse (n, features)
             The data.
         """
-        predicted = activated(self.out_activation_, self._output(X))
+        output = self._output(X)  # tells first whether there was a fit
+        predicted = activated(self.out_activation_, output)
         return predicted[:, 0] if self.n_outputs_ == 1 else predicted
 
     def __sklearn_tags__(self) -> Any:

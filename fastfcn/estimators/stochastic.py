@@ -1,7 +1,6 @@
 """All solvers but L-BFGS: training in batches."""
 
 import warnings
-from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -10,17 +9,12 @@ from fastfcn.buffers import Array
 from fastfcn.estimators.convergence import Convergence, begin_records
 from fastfcn.estimators.fitted import Fitted
 from fastfcn.estimators.fitting import step_threads, train
-from fastfcn.estimators.held_out import Validation, split_off
+from fastfcn.estimators.rows import Rows, split_off
 from fastfcn.estimators.solvers import make_optimizer, penalty_factor, renew_optimizer
 
 
 def fit_stochastic(
-    estimator: Fitted,
-    X: Any,
-    target: Array,
-    weights: Any,
-    validation: Validation | None,
-    incremental: bool,
+    estimator: Fitted, rows: Rows, validation: Rows | None, incremental: bool
 ) -> None:
     """Train in batches: until nothing improves, or ``max_iter`` epochs; one if incremental.
 
@@ -28,10 +22,10 @@ def fit_stochastic(
     ----------
     estimator : FCNClassifier or FCNRegressor
         With its network; its records are written.
-    X, target, weights
-        The rows, checked and encoded.
-    validation : Validation, optional
-        Rows to score after each epoch; with ``early_stopping`` some of the given ones by default.
+    rows : Rows
+        To train on.
+    validation : Rows, optional
+        To score after each epoch; with ``early_stopping`` some of the others by default.
     incremental : bool
         Whether this is ``partial_fit``.
     """
@@ -39,17 +33,18 @@ def fit_stochastic(
     if incremental and e._was_incremental and e.early_stopping and e.stopped_:
         return
     if e.early_stopping and validation is None:
-        X, target, weights, validation = split_off(e, X, target, weights)
-    n = X.shape[0]
+        rows, validation = split_off(e, rows)
+    n = rows.x.shape[0]
     batch = _batch_rows(e.batch_size, n)
     if not (incremental and hasattr(e, "optimizer_")):
         renew_optimizer(e, make_optimizer(e, e.network_))
     begin_records(e, validation, incremental)
-    decay = penalty_factor(e, n, batch, weights)
-    convergence = Convergence(n, e, decay, e._reported(target, weights), validation)
+    decay = penalty_factor(e, n, batch, rows.sample_weight)
+    reported = e._reported(rows.target, rows.sample_weight)
+    convergence = Convergence(n, e, decay, reported, validation)
     epochs = 1 if incremental else e.max_iter
     train(
-        e, X, target, weights, validation, convergence,
+        e, rows, validation, convergence,
         batch_size=batch,
         epochs=epochs,
         shuffle=_Orders(e._random_state) if e.shuffle else False,
