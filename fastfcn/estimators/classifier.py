@@ -6,15 +6,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
-from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from fastfcn import losses
 from fastfcn.buffers import Array
 from fastfcn.estimators.base import BaseFCN
+from fastfcn.estimators.classes import learn_classes, tell_classes
 from fastfcn.estimators.outputs import activated, as_probabilities
 
 
@@ -145,6 +144,9 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
     True
     """
 
+    classes_: Array
+    _label_binarizer: Any
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseFCN._parameter_constraints,
         "loss": [StrOptions({"log_loss"}), losses.Loss],
@@ -216,27 +218,9 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         Self
             The estimator.
         """
-        self._check_classes(y, classes)
+        tell_classes(self, y, classes)
         self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
         return self
-
-    def _check_classes(self, y: Any, classes: Any) -> None:
-        known = getattr(self, "classes_", None)
-        if classes is None:
-            if known is None:
-                raise ValueError("classes must be passed on the first call to partial_fit.")
-            return
-        labels = unique_labels(classes)
-        if known is not None:
-            if not np.array_equal(known, labels):
-                raise ValueError(
-                    f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
-                    f"{known!r}"
-                )
-            return
-        multilabel = type_of_target(y).startswith("multilabel")
-        self._label_binarizer = LabelBinarizer().fit(y if multilabel else labels)
-        self.classes_ = self._label_binarizer.classes_
 
     def _check_loss(self) -> None:
         if self.label_smoothing and isinstance(self.loss, losses.Loss):
@@ -252,22 +236,7 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
 
     def _encode(self, y: Any, incremental: bool) -> Array:
         self._check_loss()
-        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
-            self.classes_ = self._label_binarizer.classes_
-        else:
-            present = unique_labels(y)
-            if self.warm_start and not incremental:
-                if set(present) != set(self.classes_):
-                    raise ValueError(
-                        "warm_start can only be used where `y` has the same classes as in the "
-                        f"previous call to fit. Previously got {self.classes_}, `y` has {present}"
-                    )
-            elif len(np.setdiff1d(present, self.classes_, assume_unique=True)):
-                raise ValueError(
-                    "`y` has classes not in `self.classes_`. `self.classes_` has "
-                    f"{self.classes_}. 'y' has {present}."
-                )
+        learn_classes(self, y, incremental)
         if self._multiclass:
             labels: Array = np.searchsorted(self.classes_, y).astype(np.int64)
             if isinstance(self._criterion(), losses.CrossEntropyLoss):
