@@ -37,12 +37,13 @@ def predict(
     ----------
     net : Sequential or Module
         The network; a Module's ``forward`` must be its layers in order.
-    x : array_like (n, in_features)
-        As in :func:`fastfcn.fit`.
+    x : array_like, frame or sparse array (n, in_features)
+        Of any real type; uint8, float32 and float64 are read as they lie. Frames of pandas and
+        polars must be numeric; SciPy's sparse arrays are never made dense.
     scale, shift : float, default 1.0 and 0.0
-        As in :func:`fastfcn.fit`.
+        The network sees x·scale + shift: what :func:`fastfcn.fit` was given.
     n_threads : int, optional
-        As in :func:`fastfcn.fit`.
+        Threads; by default as many as Numba is set to, fewer for little work.
     check_finite : bool, default True
         Whether to refuse NaN and infinity in x.
 
@@ -74,7 +75,21 @@ def predict_proba(
 
     A network with one output gives (1 - p, p) with p its sigmoid. Outputs of a network that ends in
     Softmax are returned as they are, those of one that ends in Sigmoid too, unless it is a single
-    one. Parameters as :func:`predict`.
+    one.
+
+    Parameters
+    ----------
+    net : Sequential or Module
+        The network; a Module's ``forward`` must be its layers in order.
+    x : array_like, frame or sparse array (n, in_features)
+        Of any real type; uint8, float32 and float64 are read as they lie. Frames of pandas and
+        polars must be numeric; SciPy's sparse arrays are never made dense.
+    scale, shift : float, default 1.0 and 0.0
+        The network sees x·scale + shift: what :func:`fastfcn.fit` was given.
+    n_threads : int, optional
+        Threads; by default as many as Numba is set to, fewer for little work.
+    check_finite : bool, default True
+        Whether to refuse NaN and infinity in x.
 
     Returns
     -------
@@ -113,14 +128,23 @@ def evaluate(
 
     Parameters
     ----------
-    net, x, scale, shift, n_threads, check_finite
-        As :func:`predict`.
+    net : Sequential or Module
+        The network; a Module's ``forward`` must be its layers in order.
+    x : array_like, frame or sparse array (n, in_features), or what gives batches
+        As :func:`fastfcn.fit` takes it: without y, a data loader or anything else that gives
+        batches (x, y) or (x, y, sample_weight).
     y : array_like (n,) or (n, K), optional
-        Targets, as the loss takes them; left out where x gives batches, as in :func:`fastfcn.fit`.
+        Targets, as the loss takes them; left out where x gives batches.
     loss : Loss
         From :mod:`fastfcn.losses`.
     sample_weight : array_like (n,), optional
         How many times each sample counts, in the loss and in the accuracy.
+    scale, shift : float, default 1.0 and 0.0
+        The network sees x·scale + shift: what :func:`fastfcn.fit` was given.
+    n_threads : int, optional
+        Threads; by default as many as Numba is set to, fewer for little work.
+    check_finite : bool, default True
+        Whether to refuse NaN and infinity in x.
 
     Returns
     -------

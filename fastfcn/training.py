@@ -28,7 +28,7 @@ from fastfcn.streams import (
     stored_arrays,
 )
 from fastfcn.threads import check_threads
-from fastfcn.validation import as_int, as_order, as_real, as_share, described
+from fastfcn.validation import as_flag, as_int, as_order, as_real, as_share, described
 
 
 def fit(
@@ -157,6 +157,9 @@ def fit(
         batch_size = as_int(batch_size, "batch_size", 1)
     if not (callable(shuffle) or isinstance(shuffle, bool | np.bool_ | int)):
         raise TypeError(f"shuffle must be True, False or a function of (epoch, n), got {shuffle!r}")
+    progress = as_flag(progress, "progress", "another bar goes among the callbacks")
+    check_finite = as_flag(check_finite, "check_finite")
+    skip_zeros = as_flag(skip_zeros, "skip_zeros")
     _check_steps(loss, optimizer, clip_norm, n_threads)
     history = _continued(history, seed, epochs)
     recipe = Recipe(

@@ -152,6 +152,14 @@ def as_order(values: Any, n: int) -> Array:
     return np.ascontiguousarray(order, np.int64)
 
 
+def as_flag(value: Any, name: str, way: str = "") -> bool:
+    """Return True or False; ``way`` says what to do with what is neither."""
+    if not isinstance(value, bool | np.bool_):
+        hint = f"; {way}" if way else ""
+        raise TypeError(f"{name} must be True or False, got {described(value)}{hint}")
+    return bool(value)
+
+
 def as_int(value: Any, name: str, lowest: int) -> int:
     """Return an integer of at least ``lowest``."""
     if isinstance(value, bool | np.bool_):

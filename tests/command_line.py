@@ -10,18 +10,27 @@ from click.testing import CliRunner, Result
 import fastfcn
 from fastfcn import cli
 
+RUN_FILES = {
+    "model.safetensors",
+    "checkpoint.safetensors",
+    "history.csv",
+    "config.toml",
+    "curves.png",
+}
+"""What a run leaves in its folder."""
 
-def run(*arguments: object) -> Result:
-    """Call ``fastfcn`` with arguments; anything but an exit is a failure."""
-    result = CliRunner().invoke(cli.main, [str(word) for word in arguments])
+
+def run(*arguments: object, text: str | bytes | None = None) -> Result:
+    """Call ``fastfcn`` with arguments, `text` on standard input; fail unless it exits."""
+    result = CliRunner().invoke(cli.main, [str(word) for word in arguments], input=text)
     unexpected = result.exception
     assert unexpected is None or isinstance(unexpected, SystemExit), repr(unexpected)
     return result
 
 
-def done(*arguments: object) -> Result:
+def done(*arguments: object, text: str | bytes | None = None) -> Result:
     """Call ``fastfcn``, which must succeed."""
-    result = run(*arguments)
+    result = run(*arguments, text=text)
     assert result.exit_code == 0, result.output
     return result
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from fastfcn.callbacks.monitor import Monitor, check_measured
 from fastfcn.callbacks.run import TrainingRun
 from fastfcn.history import History
+from fastfcn.validation import as_flag
 from fastfcn.weights import check_file, save_weights
 
 
@@ -58,7 +59,7 @@ class ModelCheckpoint:
     ) -> None:
         self._monitor = Monitor(monitor, mode)
         self._path = os.fspath(path)
-        self._best_only = bool(save_best_only)
+        self._best_only = as_flag(save_best_only, "save_best_only")
         self._metadata = dict(metadata or {})
         self._columns = _columns(self._path)
         self.last_path: Path | None = None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastfcn.callbacks.run import TrainingRun
+from fastfcn.validation import as_flag
 
 
 class CSVLogger:
@@ -27,7 +28,7 @@ class CSVLogger:
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
         self._path = Path(path)
-        self._append = bool(append)
+        self._append = as_flag(append, "append")
         self._file: Any = None
         self._before = 0
 
@@ -119,8 +120,9 @@ class TensorBoard:
         self._writer: Any = None
 
     def on_fit_begin(self, run: TrainingRun) -> None:
-        """Open the folder's file of this run."""
-        self._writer = self._open(self._folder)
+        """Open a file of this fit in the folder."""
+        # Its name has the second; one that goes on within the same must not take its place.
+        self._writer = self._open(self._folder, filename_suffix=f".after-{run.epoch}")
 
     def on_epoch_end(self, run: TrainingRun) -> None:
         """Write the epoch's values."""

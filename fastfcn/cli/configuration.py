@@ -14,7 +14,7 @@ import click
 TABLE = "train"
 """The table of the file that holds the options, named as the command is."""
 
-_MAY_CHANGE = {"resume", "epochs", "threads", "progress", "root"}
+MAY_CHANGE = {"resume", "epochs", "threads", "progress", "root", "tensorboard"}
 """Options that a run may be gone on with differently, without other weights at its epochs."""
 
 
@@ -46,7 +46,7 @@ def refuse_changes(ctx: click.Context) -> None:
 
     for param in ctx.command.params:
         given = ctx.get_parameter_source(param.name or "") == ParameterSource.COMMANDLINE
-        if given and param.name not in _MAY_CHANGE:
+        if given and param.name not in MAY_CHANGE:
             raise click.UsageError(
                 f"'{param.opts[0]}' cannot change while a run goes on; leave it out, or start "
                 "another run with --config RUN/config.toml.",

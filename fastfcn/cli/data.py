@@ -1,6 +1,8 @@
 """Which data a command runs on, and what it says where they are not there."""
 
 import contextlib
+import io
+import sys
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from fastfcn.models import Model
 
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "digits (scikit-learn)"}
+
+STANDARD_INPUT = Path("-")
+"""Where a model's input may come from instead of a file, as CSV."""
 
 MANY_CLASSES = 100
 """Whole numbers of more values than this are taken for amounts, not for classes."""
@@ -276,6 +281,20 @@ def parted(
     return kept, Samples(samples.x[chosen], samples.y[chosen])
 
 
+def called(path: Path) -> str:
+    """Return what messages call a file that may be standard input."""
+    return "standard input" if path == STANDARD_INPUT else str(path)
+
+
+def _from_standard_input(target: str | None, columns: Sequence[str] | None) -> Rows:
+    """Read CSV from standard input."""
+    from fastfcn.datasets.tables import read_csv
+
+    with io.TextIOWrapper(sys.stdin.buffer, "utf-8-sig", newline="") as lines:
+        table = read_csv(lines, called(STANDARD_INPUT), target, columns)
+    return Rows(table.x, table.y, {})
+
+
 def for_model(model: "Model", path: Path, target: str | None, needs_target: bool) -> Rows:
     """Read a file as the input of a model: its columns, or images of its size.
 
@@ -284,11 +303,17 @@ def for_model(model: "Model", path: Path, target: str | None, needs_target: bool
     image = model.image or {}
     given = target or (model.target_name if needs_target else None)
     if needs_target and given is None and not (path.is_dir() and image):
-        raise click.UsageError(f"evaluating on {path} needs --target COLUMN, the true values.")
-    rows = read(path, given, model.feature_names, (), image.get("size"), image.get("mode"))
+        raise click.UsageError(
+            f"evaluating on {called(path)} needs --target COLUMN, the true values."
+        )
+    if path == STANDARD_INPUT:
+        rows = _from_standard_input(given, model.feature_names)
+    else:
+        rows = read(path, given, model.feature_names, (), image.get("size"), image.get("mode"))
     if rows.x.shape[1] != model.n_features:
         raise ValueError(
-            f"{path} must have the {model.n_features} features of the model, got {rows.x.shape[1]}"
+            f"{called(path)} must have the {model.n_features} features of the model, got "
+            f"{rows.x.shape[1]}"
         )
     if needs_target:
         if rows.y is None:
@@ -338,14 +363,15 @@ def held_out(
     run : Path
         Its folder, or a model file.
     data, target
-        A file, and the column of the true values.
+        A file or standard input, and the column of the true values.
     dataset, root
         A data set, for its test samples, and where to look for it first.
         Without any of them: what `run` held out.
     """
     if data is not None:
         rows = for_model(model, data, target, True)
-        return data.name, Samples(rows.x, rows.y)
+        title = called(data) if data == STANDARD_INPUT else data.name
+        return title, Samples(rows.x, rows.y)
     options: dict[str, Any] = {}
     if dataset is None:
         options = config_of(run).get("train", {})

@@ -25,8 +25,9 @@ MOST_CLASSES = 50
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
-    help="A file or a folder of images, as for train.  [default: the samples that RUN held out]",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="A file or a folder of images, as for train; - for CSV on standard input.  "
+    "[default: the samples that RUN held out]",
 )
 @click.option(
     "--target",

@@ -3,12 +3,14 @@
 import time
 import warnings
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from fastfcn.cli import network
+from fastfcn.cli import network, record
+from fastfcn.cli.configuration import MAY_CHANGE
 from fastfcn.cli.data import Data, readable
 from fastfcn.cli.record import Options, Run
 from fastfcn.cli.scores import scores
@@ -34,7 +36,7 @@ def fit_and_keep(
     folder: Path,
 ) -> Run:
     """Train, with checkpoints in `folder`; Ctrl-C ends it after the last whole epoch."""
-    from fastfcn.callbacks import EMA, EarlyStopping
+    from fastfcn.callbacks import EMA, EarlyStopping, TensorBoard
     from fastfcn.training import fit
 
     if checkpoint is None:
@@ -52,7 +54,9 @@ def fit_and_keep(
             stopping.best_weights = checkpoint.extra["best"]
     x, scale, shift = model.prepared(data.train.x)
     watched = next(iter(data.held_out.values()), None)
-    keeper = _Keeper(folder / CHECKPOINT, model, stopping, average, fingerprint(data))
+    began_with = {"data": fingerprint(data), "options": record.table(options, data)}
+    board = TensorBoard(folder) if options.tensorboard else None
+    keeper = _Keeper(folder / CHECKPOINT, model, stopping, average, began_with)
 
     began = time.perf_counter()
     interrupted = False
@@ -74,7 +78,9 @@ def fit_and_keep(
                 progress=options.progress,
                 schedule=network.schedule(options),
                 # The average first: the others see it. The keeper last: it keeps what they did.
-                callbacks=[c for c in (average, network.plateau(options), stopping, keeper) if c],
+                callbacks=[
+                    c for c in (average, network.plateau(options), stopping, board, keeper) if c
+                ],
                 history=None if checkpoint is None else checkpoint.history,
                 scale=scale,
                 shift=shift,
@@ -112,9 +118,9 @@ class _Keeper:
         model: "Model",
         stopping: "EarlyStopping | None",
         average: "EMA | None",
-        data: str,
+        began_with: dict[str, Any],
     ) -> None:
-        self._path, self._model, self._data = path, model, data
+        self._path, self._model, self._began_with = path, model, began_with
         self._stopping, self._average = stopping, average
         self._written = time.perf_counter()
         self.kept: _Kept | None = None
@@ -125,11 +131,11 @@ class _Keeper:
         self.history = run.history
         best = None if self._stopping is None else self._stopping.best_weights
         average = None if self._average is None else self._average.state_dict()
-        extra = {
-            "data": self._data, "best": best, "average": average, "stopped": run.stop_reason
-        }  # fmt: skip
+        extra = {"best": best, "average": average, "stopped": run.stop_reason}
         # In one go: Ctrl-C may come at any time.
-        self.kept = _Kept(run.epoch, run.net.state_dict(), run.optimizer.state_dict(), extra)
+        self.kept = _Kept(
+            run.epoch, run.net.state_dict(), run.optimizer.state_dict(), extra | self._began_with
+        )
         if time.perf_counter() - self._written > CHECKPOINT_SECONDS:
             self.write()
 
@@ -176,6 +182,7 @@ def to_go_on_with(options: Options, data: Data) -> "Checkpoint":
             f"{options.resume} has all of its {done} epochs; pass more with --epochs.",
             param_hint="'--resume'",
         )
+    _refuse_edits(options.resume, checkpoint.extra.get("options", {}), record.table(options, data))
     if checkpoint.extra["data"] != fingerprint(data):
         raise click.BadParameter(
             f"{options.resume} must go on with the data it began with, and {data.title} has "
@@ -183,6 +190,26 @@ def to_go_on_with(options: Options, data: Data) -> "Checkpoint":
             param_hint="'--resume'",
         )
     return checkpoint
+
+
+def _refuse_edits(folder: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse options that were changed in a run's config.toml: the network is there already.
+
+    The file of the data may lie elsewhere by now: what counts is what it holds.
+    """
+    file = folder / "config.toml"
+    for name in sorted(begun.keys() - MAY_CHANGE - {"data"}):
+        was, got = begun[name], now.get(name)
+        if was != got:
+            raise click.BadParameter(
+                f"{file} must have the options that the run began with, {_said(name, was)}, got "
+                f"{_said(name, got)}; take that back, or start another run with --config {file}.",
+                param_hint="'--resume'",
+            )
+
+
+def _said(name: str, value: Any) -> str:
+    return f"no {name}" if value is None else f"{name} = {value!r}"
 
 
 def fingerprint(data: Data) -> str:

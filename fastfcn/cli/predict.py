@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     context_settings={"max_content_width": 100},
 )
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("input", type=click.Path(path_type=Path))
+@click.argument("input", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--proba", is_flag=True, help="Give the probability of each class as well.")
 @click.option(
     "--output",
@@ -42,8 +42,8 @@ def command(
     """Predict what INPUT shows with the network of RUN, a run folder or a model file.
 
     INPUT is .csv, .tsv or .parquet with the columns that were trained on, in any order and among
-    others; .npy, or .npz with the samples in x; a folder of images, or one image. A line a sample,
-    in INPUT's order.
+    others; - for such columns as CSV on standard input; .npy, or .npz with the samples in x; a
+    folder of images, or one image. A line a sample, in INPUT's order.
     """
     from fastfcn import models
 

@@ -58,6 +58,7 @@ class Options(NamedTuple):
     ema: float | None = None
     early_stopping: int | None = None
     resume: Path | None = None
+    tensorboard: bool = False
     progress: bool = False
 
 
@@ -73,20 +74,25 @@ class Run(NamedTuple):
     interrupted: bool
 
 
-def write_options(
-    folder: Path, options: Options, data: Data, result: dict[str, Any] | None = None
-) -> None:
-    """Write the options, so that the file can be given to ``--config``; and what came of them."""
+def table(options: Options, data: Data) -> dict[str, Any]:
+    """Return the options as ``--config`` takes them, by name; None for those not set."""
     chosen = options._asdict()
     for name in ("output", "resume"):
         del chosen[name]
     if options.data is None:
         chosen["dataset"] = data.name
     else:
-        chosen["data"] = options.data.resolve()
-    chosen = {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
-    tables = {"train": {k: v for k, v in chosen.items() if v != []}}
-    (folder / "config.toml").write_text(runs.to_toml(tables | (result or {})), encoding="utf-8")
+        chosen["data"] = str(options.data.resolve())
+    chosen["root"] = None if options.root is None else str(options.root)
+    return {k: (list(v) or None) if isinstance(v, tuple) else v for k, v in chosen.items()}
+
+
+def write_options(
+    folder: Path, options: Options, data: Data, result: dict[str, Any] | None = None
+) -> None:
+    """Write the options, so that the file can be given to ``--config``; and what came of them."""
+    tables = {"train": table(options, data)} | (result or {})
+    (folder / "config.toml").write_text(runs.to_toml(tables), encoding="utf-8")
 
 
 def write(folder: Path, started: datetime, options: Options, data: Data, run: Run) -> None:

@@ -129,6 +129,12 @@ from fastfcn.cli.record import Options, Run
     "lbfgs, which learns the curvature anew); more --epochs prolong it.",
 )
 @click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Write each epoch's values to the run's folder for TensorBoard, too; needs pip install "
+    "'fastfcn[tensorboard]'.",
+)
+@click.option(
     "--progress/--no-progress",
     default=True,
     help="Show progress: a bar, or a line an epoch where that is no terminal. [default: progress]",
@@ -199,6 +205,8 @@ def _stop_if_diverged(options: Options, run: Run) -> None:
 def _leave_nothing_useless(folder: Path) -> None:
     """Take away the folder of a run that broke off before it had anything to keep."""
     with contextlib.suppress(OSError):
-        if {path.name for path in folder.iterdir()} <= {"config.toml"}:
-            (folder / "config.toml").unlink(missing_ok=True)
+        files = list(folder.iterdir())
+        if all(f.name == "config.toml" or f.name.startswith("events.") for f in files):
+            for file in files:
+                file.unlink()
             folder.rmdir()

@@ -9,7 +9,7 @@ import os
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,23 +162,55 @@ def _read_csv(
     file: Path, target: str | None, columns: Sequence[str] | None, exclude: Sequence[str]
 ) -> Table:
     with open(file, newline="", encoding="utf-8-sig") as lines:
-        try:
-            header = lines.readline()
-            separator = max(_SEPARATORS, key=header.count)
-            names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
-            _check_header(file, names)
-            chosen = _chosen(file, names, target, columns, exclude)
-            rows = csv.reader(lines, delimiter=separator)
-            x, labels = _numbers(file, names, rows, chosen, target)
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise TableError(f"{file} must be text in UTF-8 with separators: {error}") from error
+        return read_csv(lines, str(file), target, columns, exclude)
+
+
+def read_csv(
+    lines: TextIO,
+    name: str,
+    target: str | None = None,
+    columns: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+) -> Table:
+    r"""Read a table of numbers as text, its columns' names in the first line.
+
+    Parameters
+    ----------
+    lines : file
+        The text, opened with ``newline=""``.
+    name : str
+        What messages call it.
+    target, columns, exclude
+        As :func:`read_table` takes them.
+
+    Raises
+    ------
+    TableError
+        As :func:`read_table`.
+
+    Examples
+    --------
+    >>> import io
+    >>> read_csv(io.StringIO("length;width\n5.1;3.5\n"), "the text").x
+    array([[5.1, 3.5]])
+    """
+    try:
+        header = lines.readline()
+        separator = max(_SEPARATORS, key=header.count)
+        names = [cell.strip() for cell in next(csv.reader([header], delimiter=separator), [])]
+        _check_header(name, names)
+        chosen = _chosen(name, names, target, columns, exclude)
+        rows = csv.reader(lines, delimiter=separator)
+        x, labels = _numbers(name, names, rows, chosen, target)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"{name} must be text in UTF-8 with separators: {error}") from error
     features = tuple(names[i] for i in chosen)
     if target is None:
         return Table(x, features)
-    return Table(x, features, as_target(labels, _column(target, file)), target)
+    return Table(x, features, as_target(labels, _column(target, name)), target)
 
 
-def _check_header(file: Path, names: Sequence[str]) -> None:
+def _check_header(file: Path | str, names: Sequence[str]) -> None:
     if not any(names):
         raise TableError(f"{file} must have the names of its columns in the first line, got none")
     if all(_is_number(name) for name in names) and names != [str(i) for i in range(len(names))]:
@@ -197,7 +229,7 @@ def _check_header(file: Path, names: Sequence[str]) -> None:
 
 
 def _numbers(
-    file: Path, names: Sequence[str], rows: Iterable[list[str]], chosen: Sequence[int],
+    file: Path | str, names: Sequence[str], rows: Iterable[list[str]], chosen: Sequence[int],
     target: str | None,
 ) -> tuple[NDArray[np.float64], list[str]]:  # fmt: skip
     """Return the chosen columns as numbers and the target's as text."""
@@ -238,7 +270,7 @@ def _numbers(
 class _Faults:
     """Cells that are not numbers, gathered so that one message names all of their columns."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path | str) -> None:
         self._file = file
         self._text: dict[str, tuple[str, int]] = {}
         self._missing: dict[str, tuple[int, int]] = {}
@@ -375,7 +407,7 @@ def _rows(values: NDArray[Any], what: str) -> NDArray[Any]:
     if values.ndim < 2 or not len(values):
         raise TableError(f"{what} must have a sample a row, (n, features), got {values.shape}")
     rows = values.reshape(len(values), -1)
-    _check_finite(Path(what), rows, [str(i) for i in range(rows.shape[1])])
+    _check_finite(what, rows, [str(i) for i in range(rows.shape[1])])
     return rows
 
 
@@ -383,7 +415,7 @@ def _rows(values: NDArray[Any], what: str) -> NDArray[Any]:
 
 
 def _chosen(
-    file: Path, names: Sequence[str], target: str | None, columns: Sequence[str] | None,
+    file: Path | str, names: Sequence[str], target: str | None, columns: Sequence[str] | None,
     exclude: Sequence[str],
 ) -> list[int]:  # fmt: skip
     """Return the places of the features' columns."""
@@ -404,7 +436,7 @@ def _chosen(
     return left
 
 
-def _check_finite(file: Path, x: NDArray[Any], names: Sequence[str]) -> None:
+def _check_finite(file: Path | str, x: NDArray[Any], names: Sequence[str]) -> None:
     if x.dtype.kind != "f":
         return
     lost = np.isnan(x)
@@ -423,14 +455,14 @@ def _check_finite(file: Path, x: NDArray[Any], names: Sequence[str]) -> None:
         )
 
 
-def _text_message(file: Path, names: Sequence[str], got: str) -> str:
+def _text_message(file: Path | str, names: Sequence[str], got: str) -> str:
     return (
         f"{_listed(names)} of {file} must be numbers, got {got}; turn categories into numbers with "
         f"scikit-learn's OneHotEncoder or OrdinalEncoder first, or leave the column out"
     )
 
 
-def _missing_message(file: Path, missing: dict[str, tuple[int, int]]) -> str:
+def _missing_message(file: Path | str, missing: dict[str, tuple[int, int]]) -> str:
     number = sum(many for many, _ in missing.values())
     first = next(iter(missing.values()))[1]
     return (
@@ -445,5 +477,5 @@ def _listed(names: Sequence[str]) -> str:
     return f"column{'s' if len(names) > 1 else ''} {shown}{more}"
 
 
-def _column(name: str, file: Path) -> str:
+def _column(name: str, file: Path | str) -> str:
     return f"column {name!r} of {file}"

@@ -27,8 +27,10 @@ class Adagrad(Optimizer):
         s before the first step, at least 0.
     eps : float, default 1e-10
         ε > 0.
-    decay_bias, decay_by_batch : bool
-        As :class:`Optimizer`.
+    decay_bias : bool, default True
+        Whether biases, and scales and shifts of normalisations, decay as weights do.
+    decay_by_batch : bool, default False
+        Whether λ is divided by the number of a batch's samples (the sum of their weights).
 
     Notes
     -----

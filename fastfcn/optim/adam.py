@@ -8,7 +8,7 @@ import numpy as np
 from fastfcn.buffers import Array
 from fastfcn.nn.parameter import Parameter
 from fastfcn.optim.optimizer import DECAY_OPTIONS, Optimizer
-from fastfcn.validation import as_positive, as_share
+from fastfcn.validation import as_flag, as_positive, as_share
 from fastfcn_kernels import adaptive as kernels
 from fastfcn_kernels.compilation import Native
 
@@ -32,8 +32,10 @@ class Adam(Optimizer):
         λ ≥ 0; adds λ θ to the gradient.
     amsgrad : bool, default False
         Whether the largest v so far takes the place of v.
-    decay_bias, decay_by_batch : bool
-        As :class:`Optimizer`.
+    decay_bias : bool, default True
+        Whether biases, and scales and shifts of normalisations, decay as weights do.
+    decay_by_batch : bool, default False
+        Whether λ is divided by the number of a batch's samples (the sum of their weights).
 
     Notes
     -----
@@ -76,7 +78,7 @@ class Adam(Optimizer):
         decay_bias: bool = True,
         decay_by_batch: bool = False,
     ) -> None:
-        self.amsgrad = bool(amsgrad)
+        self.amsgrad = as_flag(amsgrad, "amsgrad")
         super().__init__(parameters, lr, weight_decay, decay_bias, decay_by_batch)
         if not isinstance(betas, Sequence) or len(betas) != 2:
             raise TypeError(f"betas must be a pair of numbers, got {betas!r}")
@@ -112,10 +114,22 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    parameters, lr, betas, eps, amsgrad, decay_bias, decay_by_batch
-        As :class:`Adam`.
+    parameters : iterable of Parameter
+        What to train: ``net.parameters()``, or those of some layers, which freezes the others.
+    lr : float, default 0.001
+        Learning rate η > 0.
+    betas : (float, float), default (0.9, 0.999)
+        β₁ and β₂ in [0, 1): how much of the averages of g and g² each step keeps.
+    eps : float, default 1e-8
+        ε > 0.
     weight_decay : float, default 0.01
         λ ≥ 0.
+    amsgrad : bool, default False
+        Whether the largest v so far takes the place of v.
+    decay_bias : bool, default True
+        Whether biases, and scales and shifts of normalisations, decay as weights do.
+    decay_by_batch : bool, default False
+        Whether λ is divided by the number of a batch's samples (the sum of their weights).
 
     References
     ----------

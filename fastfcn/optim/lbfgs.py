@@ -46,8 +46,10 @@ class LBFGS(Optimizer):
         Evaluations in an iteration.
     weight_decay : float, default 0.0
         λ ≥ 0; adds λ/2 Σ θ² to the loss.
-    decay_bias, decay_by_batch : bool
-        As :class:`Optimizer`; the batch is all samples.
+    decay_bias : bool, default True
+        Whether biases, and scales and shifts of normalisations, decay as weights do.
+    decay_by_batch : bool, default False
+        Whether λ is divided by the number of samples (the sum of their weights).
 
     Attributes
     ----------

@@ -9,7 +9,7 @@ from fastfcn.buffers import Array, Buffer, aligned_copy, aligned_zeros
 from fastfcn.frame import Frame
 from fastfcn.nn.parameter import Parameter
 from fastfcn.threads import threads
-from fastfcn.validation import as_not_negative, as_positive
+from fastfcn.validation import as_flag, as_not_negative, as_positive
 from fastfcn_kernels import optimisers as kernels
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import Native
@@ -60,7 +60,8 @@ class Optimizer:
         self.lr = lr
         self.last_lr = self.lr
         self.weight_decay = as_not_negative(weight_decay, "weight_decay")
-        self.decay_bias, self.decay_by_batch = bool(decay_bias), bool(decay_by_batch)
+        self.decay_bias = as_flag(decay_bias, "decay_bias")
+        self.decay_by_batch = as_flag(decay_by_batch, "decay_by_batch")
         self.steps = 0
         sizes = [parameter.padded_size for parameter in self.parameters]
         self.dtype = self.parameters[0].dtype

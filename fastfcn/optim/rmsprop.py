@@ -6,7 +6,7 @@ from typing import Any
 from fastfcn.buffers import Array
 from fastfcn.nn.parameter import Parameter
 from fastfcn.optim.optimizer import DECAY_OPTIONS, Optimizer
-from fastfcn.validation import as_positive, as_share
+from fastfcn.validation import as_flag, as_positive, as_share
 from fastfcn_kernels import adaptive as kernels
 
 
@@ -30,8 +30,10 @@ class RMSprop(Optimizer):
     centered : bool, default False
         Whether an estimate of the variance takes the place of s in the root: s - ḡ², with
         ḡ ← α ḡ + (1 - α) g, and 0 where rounding leaves less.
-    decay_bias, decay_by_batch : bool
-        As :class:`Optimizer`.
+    decay_bias : bool, default True
+        Whether biases, and scales and shifts of normalisations, decay as weights do.
+    decay_by_batch : bool, default False
+        Whether λ is divided by the number of a batch's samples (the sum of their weights).
 
     Notes
     -----
@@ -77,7 +79,7 @@ class RMSprop(Optimizer):
         self.alpha = as_share(alpha, "alpha")
         self.eps = as_positive(eps, "eps")
         self.momentum = as_share(momentum, "momentum")
-        self.centered = bool(centered)
+        self.centered = as_flag(centered, "centered")
         super().__init__(parameters, lr, weight_decay, decay_bias, decay_by_batch)
 
     @property

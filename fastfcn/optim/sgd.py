@@ -6,7 +6,7 @@ from typing import Any
 from fastfcn.buffers import Array
 from fastfcn.nn.parameter import Parameter
 from fastfcn.optim.optimizer import DECAY_OPTIONS, Optimizer
-from fastfcn.validation import as_share
+from fastfcn.validation import as_flag, as_share
 from fastfcn_kernels import optimisers as kernels
 
 
@@ -25,8 +25,10 @@ class SGD(Optimizer):
         θ ← θ + γ v - η g with the new v; needs momentum.
     weight_decay : float, default 0.0
         λ ≥ 0; adds λ θ to the gradient.
-    decay_bias, decay_by_batch : bool
-        As :class:`Optimizer`.
+    decay_bias : bool, default True
+        Whether biases, and scales and shifts of normalisations, decay as weights do.
+    decay_by_batch : bool, default False
+        Whether λ is divided by the number of a batch's samples (the sum of their weights).
 
     Notes
     -----
@@ -65,7 +67,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(parameters, lr, weight_decay, decay_bias, decay_by_batch)
         self.momentum = as_share(momentum, "momentum")
-        self.nesterov = bool(nesterov)
+        self.nesterov = as_flag(nesterov, "nesterov")
         if self.nesterov and self.momentum == 0.0:
             raise ValueError("nesterov needs a momentum above 0, got momentum=0")
 

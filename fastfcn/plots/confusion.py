@@ -68,7 +68,7 @@ def confusion_matrix(
     axes.set_xticks(range(size), names, rotation=0 if upright else 90)
     axes.set_yticks(range(size), names)
     axes.set_xlabel("predicted class", fontsize=style.TEXT)
-    axes.set_ylabel("true class", fontsize=style.TEXT)
+    axes.set_ylabel("true class (each row is 100%)", fontsize=style.TEXT)
     axes.tick_params(labelsize=style.SMALL, length=0)
     axes.spines[:].set_visible(False)
     # Cells as wide as the figure allows: numbers want width.
@@ -82,8 +82,8 @@ def _draw(axes: "Axes", counts: Array, shares: Array) -> None:
     points = style.TEXT if size <= 12 else 7.0 if size <= 20 else 5.5
     for colours, hidden in (("Blues", ~diagonal), ("Oranges", diagonal)):
         values = np.ma.masked_where(hidden | (counts == 0), shares)
-        # A step short of the darkest colour, which is nearly black.
-        top = 1.3 * (1.0 if colours == "Blues" else float(values.max() or 1.0))
+        # Short of the darkest colours: numbers must stand out, white on blue and dark on orange.
+        top = 1.3 if colours == "Blues" else 1.6 * float(values.max() or 1.0)
         image = axes.imshow(values, cmap=colours, vmin=0.0, vmax=top)
         if size > _MAX_NUMBERS:
             continue

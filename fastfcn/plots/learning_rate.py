@@ -38,7 +38,7 @@ def lr_finder(result: Any, title: str | None = None) -> "Figure":
     >>> figure = lr_finder({"lr": [0.001, 0.01, 0.1, 1.0], "loss": [2.3, 2.2, 1.5, 9.0],
     ...                     "suggestion": 0.05})
     >>> figure.axes[0].lines[1].get_label()
-    'suggestion: 0.05'
+    'suggestion: 0.05, where the loss itself falls fastest'
     """
     rates, losses = _column(result, "lr"), _column(result, "loss")
     if len(rates) != len(losses) or not np.isfinite(losses).any():
@@ -50,10 +50,10 @@ def lr_finder(result: Any, title: str | None = None) -> "Figure":
         raise ValueError(f"lr must be above 0, got {rates.min()}")
     figure, [axes] = style.figure(4.0, title or "Learning-rate finder")
     style.dress(axes, None, "learning rate (logarithmic)", "loss")
-    axes.plot(rates, losses, color=style.BLUE, label="loss of the steps' batches")
+    axes.plot(rates, losses, color=style.BLUE, label="loss, smoothed: some steps late")
     suggestion = _get(result, "suggestion")
     if suggestion is not None and np.isfinite(suggestion):
-        label = f"suggestion: {float(suggestion):.3g}"
+        label = f"suggestion: {float(suggestion):.3g}, where the loss itself falls fastest"
         axes.axvline(float(suggestion), color=style.ORANGE, linestyle="--", label=label)
     axes.set_xscale("log")
     finite = losses[np.isfinite(losses)]

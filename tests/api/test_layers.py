@@ -280,6 +280,7 @@ def test_flatten_takes_images():
     x = images / np.float32(255)
     assert net(x).shape == (20, 3)
     layer = nn.Flatten()
+    assert net.plan().stages == nn.Sequential(*net.layers[1:]).plan().stages  # it costs nothing
     assert layer.backward(layer(x)).shape == x.shape
     assert net.backward(net(x)).shape == x.shape
 

@@ -1,6 +1,7 @@
 """What holds for every optimiser: the formula, PyTorch's steps, the fused step, its state."""
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -274,6 +275,17 @@ def test_numbers_that_must_be_above_0_are_refused_elsewhere(name):
         for value in ("0.1", None, [0.1, 0.2], True):
             with pytest.raises(TypeError, match=f"{option} must be"):
                 make(name, parameters, **{option: value})
+
+
+@pytest.mark.parametrize("name", ["SGD", "LBFGS", *NAMES])
+def test_flags_are_true_or_false_and_nothing_else(name):
+    given = inspect.signature(getattr(optim, name)).parameters.values()
+    flags = [parameter.name for parameter in given if isinstance(parameter.default, bool)]
+    assert {"decay_bias", "decay_by_batch"} <= set(flags)
+    for option in flags:
+        for value in ("no", 1, None):
+            with pytest.raises(TypeError, match=f"{option} must be True or False, got"):
+                getattr(optim, name)(mlp([2, 2]).parameters(), **{option: value})
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -170,3 +170,14 @@ def test_tensorboard_gets_every_measured_value(monkeypatch, tmp_path):
     scalars.clear()
     fitted(x, y, callbacks=[TensorBoard(tmp_path / "run")])
     assert "loss/validation" not in scalars and "loss/train" in scalars
+
+
+def test_tensorboard_keeps_what_an_earlier_fit_wrote(tmp_path):
+    pytest.importorskip("tensorboardX")
+    x, y = data()
+    net, history = fitted(x, y, epochs=2, callbacks=[TensorBoard(tmp_path)])
+    (first,) = tmp_path.iterdir()
+    before = first.read_bytes()
+    fitted(x, y, net=net, epochs=3, history=history, callbacks=[TensorBoard(tmp_path)])
+    assert len(list(tmp_path.iterdir())) == 2
+    assert first.read_bytes() == before

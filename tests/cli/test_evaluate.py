@@ -67,6 +67,15 @@ def test_columns_are_found_by_name_and_labels_by_value() -> None:
     assert [c["samples"] for c in found["classes"]] == [30, 0, 30]
 
 
+def test_standard_input_scores_as_the_file_does() -> None:
+    flowers(Path("f.csv"))
+    done("train", "--data", "f.csv", "--target", "kind", *TABLE, "--output", "out")
+    expected = figures("out", "--data", "f.csv")
+    text = Path("f.csv").read_text()
+    found = json.loads(done("evaluate", "out", "--data", "-", "--json", text=text).stdout)
+    assert found == expected | {"data": "standard input"}
+
+
 def test_a_class_the_model_does_not_know_is_named() -> None:
     flowers(Path("f.csv"))
     done("train", "--data", "f.csv", "--target", "kind", *TABLE, "--output", "out")

@@ -31,9 +31,10 @@ def test_every_command_of_the_page_runs_as_written() -> None:
     commands = [line for block in blocks for line in block.splitlines()]
     assert len(commands) >= 10
     for line in commands:
+        line, _, redirected = line.partition(" < ")
         prompt, program, *words = shlex.split(line)
         assert (prompt, program) == ("$", "fastfcn")
-        done(*words)
+        done(*words, text=Path(redirected).read_text() if redirected else None)
     assert Path("predictions.json").is_file()
 
 

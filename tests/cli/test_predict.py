@@ -44,6 +44,40 @@ def test_every_kind_of_table_gives_the_same_predictions_in_order(model) -> None:
         assert columns(done("predict", "out", name).stdout) == {"prediction": expected}
 
 
+@pytest.mark.parametrize("words", [(), ("--proba", "--format", "json")])
+def test_csv_on_standard_input_gives_what_the_file_gives(model, words: tuple[str, ...]) -> None:
+    expected = done("predict", "out", "f.csv", *words).stdout
+    text = Path("f.csv").read_bytes()
+    assert done("predict", "out", "-", *words, text=text).stdout == expected
+    marked = b"\xef\xbb\xbf" + text.replace(b",", b";")  # as spreadsheets write it
+    assert done("predict", "out", "-", *words, text=marked).stdout == expected
+
+
+def test_predict_stands_in_a_pipe(model) -> None:
+    code = f"head -n 4 f.csv | {sys.executable} -m fastfcn predict out - | tail -n 3"
+    piped = subprocess.run(code, shell=True, capture_output=True, text=True, check=True)
+    assert piped.stdout.split() == columns(done("predict", "out", "f.csv").stdout)["prediction"][:3]
+    assert piped.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "standard input must have the names of its columns in the first line, got none"),
+        ("length\n1\n", "standard input must have column 'width'; it has 'length'"),
+        ("length,width\n1,wide\n", "column 'width' of standard input must be numbers, got 'wide'"),
+        ("length,width\n1\n", "row 1 of standard input must have 2 fields"),
+        (b"length,width\n\xff,1\n", "standard input must be text in UTF-8"),
+    ],
+)
+def test_standard_input_that_does_not_fit_is_refused_by_column(
+    model, text: str | bytes, message: str
+) -> None:
+    result = run("predict", "out", "-", text=text)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert message in result.stderr
+
+
 def test_parquet_is_read_too(model) -> None:
     polars = pytest.importorskip("polars")
     polars.read_csv("f.csv").drop("kind").write_parquet("f.parquet")

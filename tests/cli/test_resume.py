@@ -180,6 +180,47 @@ def test_what_cannot_go_on_is_refused_and_left_as_it_was(words: list[str], messa
     assert before == {path: path.read_bytes() for path in Path("whole").iterdir()}
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("layers = [16, 8]", "layers = [16, 9]"), "layers = [16, 8], got layers = [16, 9]"),
+        (('activation = "relu"', 'activation = "tanh"'), "'relu', got activation = 'tanh'"),
+        (("lr = 0.02", "lr = 0.5"), "lr = 0.02, got lr = 0.5"),
+        (("lr = 0.02", "lr = 0.02\nema = 0.9"), "no ema, got ema = 0.9"),
+        (("seed = 0", "seed = 1"), "seed = 0, got seed = 1"),
+        (("batch_norm = false", "batch_norm = true"), "batch_norm = False, got batch_norm = True"),
+        (('optimizer = "sgd"\n', 'optimizer = "rmsprop"\n'), "optimizer = 'sgd', got optimizer = "),
+    ],
+)
+def test_options_changed_in_the_runs_own_configuration_are_refused(
+    change: tuple[str, str], message: str
+) -> None:
+    done("train", *QUICK, "--epochs", "1", "--output", "out")
+    file = Path("out", "config.toml")
+    text = file.read_text()
+    assert text.count(change[0]) == 1
+    file.write_text(text.replace(*change))
+    result = run("train", "--resume", "out", "--epochs", "2")
+    assert result.exit_code == 2, result.output
+    said = " ".join(result.stderr.split())
+    assert "out/config.toml must have the options that the run began with" in said
+    assert message in said
+    assert "take that back, or start another run with --config out/config.toml" in said
+
+
+def test_what_may_change_may_change_in_the_configuration_too_and_the_data_may_move() -> None:
+    flowers(Path("f.csv"))
+    words = ("--data", "f.csv", "--target", "kind", "--batch-size", "8", "--layers", "4")
+    done("train", *words, "--epochs", "3", "--output", "whole")
+    done("train", *words, "--epochs", "1", "--output", "parts")
+    Path("f.csv").rename("g.csv")
+    file = Path("parts", "config.toml")
+    text = file.read_text().replace("epochs = 1", "epochs = 3", 1).replace("f.csv", "g.csv", 1)
+    file.write_text(text.replace("[train]", "[train]\nthreads = 1", 1))
+    done("train", "--resume", "parts")
+    assert same_run("whole", "parts")
+
+
 def test_other_data_under_the_same_name_are_refused() -> None:
     flowers(Path("f.csv"))
     done("train", "--data", "f.csv", "--target", "kind", "--epochs", "1", "--batch-size", "8",

@@ -1,13 +1,8 @@
-"""`fastfcn train`: what it prints, what it writes, and what it refuses."""
+"""`fastfcn train`: what it prints, what it writes, and what it leaves alone."""
 
 import csv
-import os
 import re
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +10,13 @@ import pytest
 from click.testing import Result
 
 import fastfcn
-from command_line import config_of, done, flowers, prices, run, same_model
-from fastfcn import cli, datasets, losses, runs, training
-from fastfcn.callbacks import TrainingRun
+from command_line import RUN_FILES, config_of, done, flowers, run, same_model
+from fastfcn import cli, datasets, losses, runs
 from fastfcn.cli import network
 from fastfcn.cli.record import Options
 from fastfcn.rates import flops_per_sample
 
 QUICK = ("--dataset", "digits", "--epochs", "2", "--layers", "16", "8")
-FILES = {
-    "model.safetensors",
-    "checkpoint.safetensors",
-    "history.csv",
-    "config.toml",
-    "curves.png",
-}
-
-
-@pytest.fixture
-def no_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without MNIST and without a network."""
-    for variable in ("FASTFCN_DATA", "XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"):
-        monkeypatch.setenv(variable, str(tmp_path / "nothing-here"))
-
-    def fail(*_: object, **__: object) -> None:
-        raise OSError("no network in this test")
-
-    monkeypatch.setattr("fastfcn.datasets.images.download", fail)
 
 
 def train(*arguments: object) -> Result:
@@ -96,7 +71,30 @@ def test_layers_takes_its_sizes_separated_by_spaces_or_commas(words: list[str]) 
 
 def test_a_run_folder_has_its_five_files_and_nothing_else() -> None:
     train(*QUICK, "--output", "out")
-    assert {path.name for path in Path("out").iterdir()} == FILES
+    assert {path.name for path in Path("out").iterdir()} == RUN_FILES
+
+
+def test_tensorboard_gets_its_file_in_the_run_folder_and_the_run_stays_the_same() -> None:
+    pytest.importorskip("tensorboardX")
+    train(*QUICK, "--output", "plain")
+    train(*QUICK, "--tensorboard", "--output", "out")
+    (events,) = Path("out").glob("events.out.tfevents.*")
+    content = events.read_bytes()
+    assert all(tag in content for tag in (b"loss/train", b"accuracy/validation", b"learning_rate"))
+    assert {path.name for path in Path("out").iterdir()} == RUN_FILES | {events.name}
+    assert same_model("plain", "out")
+    train("--resume", "out", "--epochs", "3")
+    assert len(list(Path("out").glob("events.out.tfevents.*"))) == 2
+
+
+def test_without_its_package_tensorboard_says_what_to_install_and_nothing_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    result = run("train", *QUICK, "--tensorboard", "--output", "out")
+    assert result.exit_code == 1
+    assert "pip install 'fastfcn[tensorboard]'" in result.stderr
+    assert not Path("out").exists()
 
 
 def test_the_default_folder_is_named_after_the_data_and_the_time() -> None:
@@ -126,13 +124,6 @@ def test_the_saved_model_predicts_what_the_summary_and_the_config_say(
     assert (found.loss, found.accuracy) == (recorded["test_loss"], recorded["test_accuracy"])
     assert f"accuracy {found.accuracy:.4f}  loss {found.loss:.4f}" in result.stdout
     assert net.state_dict()["0.weight"].dtype == dtype
-
-
-@pytest.mark.parametrize("activation", list(network.ACTIVATIONS))
-def test_every_activation_trains_and_reads_back(activation: str) -> None:
-    train(*QUICK, "--activation", activation, "--output", "out")
-    kind = type(fastfcn.load("out").net[1]).__name__
-    assert kind == network.ACTIVATIONS[activation]
 
 
 def test_history_has_one_row_an_epoch_that_reads_back_exactly() -> None:
@@ -200,49 +191,6 @@ def test_digits_are_learned_with_the_defaults() -> None:
     assert config_of("out")["result"]["test_accuracy"] > 0.94
 
 
-@pytest.mark.usefixtures("no_mnist")
-def test_without_mnist_the_default_says_so_in_one_line_and_trains_on_digits() -> None:
-    result = train("--epochs", "1", "--layers", "8", "--output", "out")
-    lines = [line for line in result.stderr.splitlines() if "bundled digits" in line]
-    assert len(lines) == 1
-    assert "FASTFCN_DATA=FOLDER" in lines[0]
-    assert "could not be downloaded" in lines[0]
-    assert config_of("out")["train"]["dataset"] == "digits"
-
-
-@pytest.mark.usefixtures("no_mnist")
-@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
-def test_a_data_set_asked_for_by_name_is_never_replaced(
-    dataset: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("fastfcn.datasets.images._DEBIAN_FASHION_MNIST", tmp_path / "none")
-    result = run("train", "--dataset", dataset, "--epochs", "1")
-    assert result.exit_code == 1
-    assert "was not found. Looked in:" in result.stderr
-    assert "digits" not in result.stderr
-    assert not Path("runs").exists()
-
-
-@pytest.mark.usefixtures("no_mnist")
-def test_a_damaged_mnist_is_an_error_and_no_reason_to_fall_back() -> None:
-    raw = Path("data/MNIST/raw")
-    raw.mkdir(parents=True)
-    for split in ("train", "t10k"):
-        for kind in ("images-idx3", "labels-idx1"):
-            (raw / f"{split}-{kind}-ubyte").write_bytes(b"not an IDX file")
-    result = run("train", "--root", "data", "--epochs", "1")
-    assert result.exit_code == 1
-    assert re.match(r"Error: .*idx", result.stderr)
-    assert not Path("runs").exists()
-
-
-def test_mnist_is_the_default_where_it_is_found(mnist_data: datasets.Dataset) -> None:
-    train("--epochs", "1", "--layers", "16", "--output", "out")
-    config = config_of("out")
-    assert config["train"]["dataset"] == "mnist"
-    assert config["result"]["test_accuracy"] > 0.85
-
-
 @pytest.mark.parametrize("content", ["file", "folder"])
 def test_a_folder_with_anything_in_it_is_never_written_to(content: str) -> None:
     out = Path("out")
@@ -262,262 +210,3 @@ def test_a_folder_with_anything_in_it_is_never_written_to(content: str) -> None:
 def test_an_empty_folder_may_be_written_to() -> None:
     Path("out").mkdir()
     train(*QUICK, "--output", "out")
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--layers"], "requires at least one size"),
-        (["--layers", "--epochs", "1"], "requires at least one size"),
-        (["--layers", "0"], "'0' is not a whole number above 0"),
-        (["--layers", "16", "-5"], "'-5' is not a whole number above 0"),
-        (["--layers", "16", "wide"], "'wide' is not a whole number above 0"),
-        (["--layers", "1.5"], "'1.5' is not a whole number above 0"),
-        (["--layers", ","], "at least one hidden layer"),
-        (["--epochs", "0"], "'--epochs'"),
-        (["--lr", "0"], "'--lr'"),
-        (["--lr", "nan"], "nan is not a finite number"),
-        (["--lr", "inf"], "inf is not a finite number"),
-        (["--momentum", "1"], "'--momentum'"),
-        (["--weight-decay", "-0.1"], "'--weight-decay'"),
-        (["--batch-size", "0"], "'--batch-size'"),
-        (["--batch-size", "1434"], "at most the 1,433 training samples of digits"),
-        (["--nesterov", "--momentum", "0"], "needs --momentum above 0"),
-        (["--nesterov", "--optimizer", "adam"], "is for --optimizer sgd, got adam"),
-        (["--momentum", "0.5", "--optimizer", "adam"], "is for --optimizer sgd or rmsprop"),
-        (["--lr", "0.1", "--optimizer", "lbfgs"], "is for --optimizer sgd or adam or adamw or"),
-        (["--history-size", "5"], "is for --optimizer lbfgs, got sgd"),
-        (["--optimizer", "lbfgs", "--batch-size", "32"], "'--batch-size': is not for --optimizer"),
-        (["--optimizer", "lbfgs", "--schedule", "cosine"], "'--schedule': is not for --optimizer"),
-        (["--optimizer", "lbfgs", "--dropout", "0.5"], "'--dropout': is not for --optimizer lbfgs"),
-        (["--ema", "1"], "'--ema'"),
-        (["--class-weight", "10=2"], "CLASS=WEIGHT with a class of digits"),
-        (["--class-weight", "balanced", "--class-weight", "1=2"], "must be balanced alone"),
-        (["--class-weight", "1=0"], "must have a number above 0 behind the =, got 1=0"),
-        (["--class-weight", "1=many"], "must have a number above 0 behind the ="),
-        (["--batch-norm", "--layer-norm"], "give --batch-norm or --layer-norm, not both"),
-        (["--dropout", "1"], "'--dropout'"),
-        (["--clip-norm", "0"], "'--clip-norm'"),
-        (["--early-stopping", "3"], "test samples must not choose the epoch"),
-        (["--early-stopping", "3", "--validation", "0"], "needs --validation above 0"),
-        (["--schedule", "cosine", "--schedule-epochs", "3"], "is for --schedule step or plateau"),
-        (["--schedule-factor", "0.5"], "or plateau, got constant"),
-        (["--schedule", "plateau", "--schedule-factor", "1"], "must be below 1"),
-        (["--loss", "mse"], "must be one of cross_entropy for classification, got mse"),
-        (["--threads", "100000"], "n_threads must be between 1 and"),
-        (["--dtype", "float16"], "'--dtype'"),
-        (["--activation", "softmax"], "'--activation'"),
-        (["--dataset", "cifar"], "'--dataset'"),
-        (["--seed", "-1"], "'--seed'"),
-        (["--unknown"], "No such option"),
-        (["stray"], "unexpected extra argument"),
-    ],
-)
-def test_a_bad_option_is_named_and_nothing_is_written(words: list[str], message: str) -> None:
-    known = [] if "--dataset" in words else ["--dataset", "digits"]
-    result = run("train", *known, *words)
-    assert result.exit_code == 2
-    assert message in result.stderr
-    assert "Traceback" not in result.output
-    assert not Path("runs").exists()
-
-
-@pytest.mark.parametrize("name", list(network.OPTIMIZERS))
-def test_every_optimiser_learns_with_its_defaults_which_are_written_down(name: str) -> None:
-    batch = () if name == "lbfgs" else ("--batch-size", "32")
-    train("--dataset", "digits", "--layers", "32", "--epochs", "25", *batch,
-          "--optimizer", name, "--output", "out")  # fmt: skip
-    config = config_of("out")
-    assert config["result"]["test_accuracy"] > 0.9
-    kind = network.OPTIMIZERS[name]
-    expected = {"weight_decay": kind.weight_decay, **kind.defaults}
-    assert {key: config["train"][key] for key in expected} == expected
-    others = {key for of in network.OPTIMIZERS.values() for key in of.defaults} - {"nesterov"}
-    assert not (others - expected.keys()) & config["train"].keys()
-
-
-def test_lbfgs_ends_where_it_has_converged_and_repeats_from_its_configuration() -> None:
-    prices(Path("p.csv"))
-    words = ("--data", "p.csv", "--target", "price", "--layers", "3", "--dtype", "float64")
-    text = train(*words, "--optimizer", "lbfgs", "--history-size", "20", "--tolerance-grad", "1e-3",
-                 "--epochs", "500", "--output", "out").stdout  # fmt: skip
-    assert "LBFGS, all samples, seed 0" in text
-    assert "stopped     converged:" in text
-    assert config_of("out")["result"]["epochs_done"] < 500
-    assert config_of("out")["result"]["validation_r2"] > 0.99
-    again = run("train", "--resume", "out")
-    assert "has ended in epoch" in again.stderr and "converged" in again.stderr
-    train("--config", "out/config.toml", "--output", "again")
-    assert same_model("out", "again")
-
-
-def test_the_average_of_the_weights_is_evaluated_and_kept() -> None:
-    train(*QUICK, "--output", "plain")
-    train(*QUICK, "--ema", "0", "--output", "last")
-    assert same_model("plain", "last")
-    text = train(*QUICK, "--ema", "0.9", "--output", "average").stdout
-    assert "average of the weights 0.9" in text
-    assert not same_model("plain", "average")
-    histories = [runs.read_history(folder) for folder in ("plain", "average")]
-    assert histories[0]["loss"] == histories[1]["loss"]
-    assert histories[0]["val_loss"] != histories[1]["val_loss"]
-    found = config_of("average")["result"]["test_loss"]
-    assert histories[1]["val_loss"][-1] == pytest.approx(found)
-
-
-def test_classes_count_as_often_as_is_said() -> None:
-    flowers(Path("f.csv"))
-    words = ("--data", "f.csv", "--target", "kind", "--epochs", "2", "--layers", "4")
-    train(*words, "--class-weight", "rose=3", "--class-weight", "iris=0.5", "--output", "out")
-    loss = fastfcn.load("out").loss
-    assert isinstance(loss, losses.CrossEntropyLoss)
-    assert loss.weight is not None
-    assert loss.weight.tolist() == [0.5, 3.0, 1.0]
-    assert config_of("out")["train"]["class_weight"] == ["rose=3", "iris=0.5"]
-    train("--config", "out/config.toml", "--output", "again")
-    assert same_model("out", "again")
-
-
-def test_layers_come_in_the_order_of_the_field() -> None:
-    train(*QUICK[:4], "--layers", "8", "6", "--batch-norm", "--dropout", "0.25", "--output", "out")
-    kinds = [type(layer).__name__ for layer in fastfcn.load("out").net]
-    hidden = ["Linear", "BatchNorm1d", "ReLU", "Dropout"]
-    assert kinds == [*hidden, *hidden, "Linear"]
-    train(*QUICK[:4], "--layers", "8", "--layer-norm", "--output", "other")
-    kinds = [type(layer).__name__ for layer in fastfcn.load("other").net]
-    assert kinds == ["Linear", "LayerNorm", "ReLU", "Linear"]
-
-
-@pytest.mark.parametrize("schedule", network.SCHEDULES)
-@pytest.mark.parametrize("warm_up", [None, 2])
-def test_every_schedule_trains_and_changes_the_run(schedule: str, warm_up: int | None) -> None:
-    words = (*QUICK[:2], "--layers", "8", "--epochs", "6")
-    extra = () if warm_up is None else ("--warm-up", warm_up)
-    # Such small steps improve the loss by less than counts: patience runs out at once.
-    more = ("--schedule-epochs", 1, "--lr", 1e-5) if schedule == "plateau" else ()
-    train(*words, *more[2:], "--output", "plain")
-    train(*words, *more, *extra, "--schedule", schedule, "--output", "out")
-    same = schedule == "constant" and warm_up is None
-    assert same_model("plain", "out") == same
-
-
-def test_early_stopping_keeps_the_best_epoch() -> None:
-    train(*QUICK[:2], "--layers", "16", "--lr", "1.5", "--epochs", "200", "--validation", "0.3",
-          "--early-stopping", "3", "--output", "out")  # fmt: skip
-    with open("out/history.csv", newline="", encoding="utf-8") as file:
-        losses_ = [float(row["val_loss"]) for row in csv.DictReader(file)]
-    best = losses_.index(min(losses_))
-    assert len(losses_) == best + 1 + 3 < 200
-    assert config_of("out")["result"]["validation_loss"] == min(losses_)
-
-
-def test_a_run_that_diverges_says_so_and_keeps_its_files() -> None:
-    result = run("train", *QUICK, "--lr", "1e30", "--output", "out")
-    assert result.exit_code == 1
-    assert re.search(
-        r"diverged in epoch 1: the loss is (nan|inf); try --lr below 1e\+30", result.stderr
-    )
-    assert {path.name for path in Path("out").iterdir()} == FILES
-
-
-def interrupting(after: int) -> Callable[..., Any]:
-    """A fit that Ctrl-C ends just after an epoch, some steps into the next one."""
-    fit = training.fit
-
-    class Stop:
-        def on_epoch_trained(self, run: TrainingRun) -> None:
-            if run.epoch > after:
-                raise KeyboardInterrupt
-
-        def on_epoch_begin(self, run: TrainingRun) -> None:
-            if run.epoch > after:
-                run.net[0].weight[...] += 1.0  # type: ignore[index]
-
-    def interrupted(*arguments: Any, callbacks: Any, **keywords: Any) -> Any:
-        return fit(*arguments, callbacks=[*callbacks, Stop()], **keywords)
-
-    return interrupted
-
-
-def test_an_interrupted_run_keeps_its_whole_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    fit = training.fit
-    monkeypatch.setattr(training, "fit", interrupting(after=1))
-    result = run("train", *QUICK, "--output", "out")
-    assert result.exit_code == 130
-    assert "Interrupted: out holds the run as it was after epoch 1 of 2." in result.stderr
-    assert {path.name for path in Path("out").iterdir()} == FILES
-    assert config_of("out")["result"]["interrupted"] is True
-    monkeypatch.setattr(training, "fit", fit)
-    train(*QUICK, "--epochs", "1", "--output", "whole")
-    assert same_model("out", "whole")
-
-
-def test_a_run_interrupted_in_its_first_epoch_leaves_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(training, "fit", interrupting(after=0))
-    result = run("train", *QUICK, "--output", "out")
-    assert result.exit_code == 130
-    assert "Interrupted; nothing was written." in result.stderr
-    assert not Path("out").exists()
-
-
-@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
-def test_ctrl_c_ends_a_real_run_with_its_files_and_without_a_traceback() -> None:
-    words = ["train", *QUICK, "--epochs", "1000000", "--output", "out"]
-    # Tests started in the background of a shell ignore SIGINT, and their children inherit that.
-    code = f"""
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from fastfcn.cli import main
-main({words!r})
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stderr is not None
-            lines = iter(process.stderr.readline, "")
-            assert any(re.match(r"epoch +2/", line) for line in lines)
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=120)
-        finally:
-            process.kill()
-    assert process.returncode == 130, errors
-    assert "Traceback" not in errors
-    assert "Interrupted: out holds the run" in errors
-    assert {path.name for path in Path("out").iterdir()} == FILES
-
-
-@pytest.mark.parametrize(
-    "words",
-    [["--help"], ["-h"], ["--version"], *([name, "--help"] for name in cli.main.commands)],
-)
-def test_help_and_version_import_none_of_the_heavy_packages(words: list[str]) -> None:
-    code = f"""
-import sys
-from fastfcn.cli import main
-try:
-    main({words!r})
-except SystemExit as done:
-    assert not done.code
-print(sorted({{"numpy", "numba", "sklearn", "matplotlib", "safetensors"}} & set(sys.modules)))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-
-
-def test_python_m_fastfcn_is_the_command() -> None:
-    started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "fastfcn", "--version"], capture_output=True, text=True, check=True
-    )
-    # It takes 0.1 s; the bound only catches an import of Numba or scikit-learn on a busy machine.
-    assert time.perf_counter() - started < 5.0
-    assert done.stdout.strip() == f"fastfcn, version {fastfcn.__version__}"
-
-
-def test_help_names_every_option() -> None:
-    text = run("train", "--help").output
-    for option in cli.main.commands["train"].params:
-        assert option.opts[-1] in text

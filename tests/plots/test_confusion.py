@@ -52,7 +52,8 @@ def test_cells_hold_the_counts_of_the_metric_and_their_share_of_the_row(classes:
 def test_axes_and_title_say_what_is_shown() -> None:
     figure = plots.confusion_matrix([0, 1, 1, 1], [0, 1, 1, 0])
     axes = figure.axes[0]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    assert axes.get_xlabel() == "predicted class"
+    assert axes.get_ylabel() == "true class (each row is 100%)"
     assert figure.get_suptitle() == "Confusion matrix: 3 of 4 right (75.00%)"
     assert plots.confusion_matrix([0, 1], [0, 1], title="mine").get_suptitle() == "mine"
 

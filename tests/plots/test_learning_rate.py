@@ -21,7 +21,7 @@ def test_the_curve_is_the_losses_over_logarithmic_rates(kind: Any) -> None:
     assert np.asarray(curve.get_ydata()).tolist() == LOSSES
     assert axes.get_xscale() == "log"
     assert set(np.asarray(suggestion.get_xdata()).tolist()) == {0.03}
-    assert suggestion.get_label() == "suggestion: 0.03"
+    assert suggestion.get_label().startswith("suggestion: 0.03, where")
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("learning rate (logarithmic)", "loss")
     assert figure.get_suptitle() == "Learning-rate finder"
 
