@@ -71,6 +71,12 @@ def test_with_lbfgs():
     assert history.val_loss == expected.val_loss
 
 
+def test_rounding_errors_hold_no_further_row_back():
+    assert int(90 * (1 - 0.3)) == 62
+    seen = fitted(*data(n=90), validation_split=0.3)[1]
+    assert round(seen.samples_per_second[0] * seen.seconds[0]) == 63
+
+
 def test_a_share_of_0_holds_nothing_back():
     assert fitted(*data(), validation_split=0.0)[1].val_loss == [None, None]
 
