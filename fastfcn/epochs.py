@@ -237,7 +237,7 @@ class Trainer:
             seconds += took
             self.seen = stop
             self._pace.record(alone, (stop - first) / max(took, 1e-6))
-            steps = SLICE_SECONDS / max(took, 1e-6) * (stop - first) / self._batch
+            steps = self._pace.seconds() / max(took, 1e-6) * (stop - first) / self._batch
             self._slices[alone] = self._batch * max(1, int(steps))
             if after(first, stop):
                 break
@@ -364,21 +364,30 @@ class _Pace:
     """
 
     LONGEST = 64
+    TRIAL_SECONDS = SLICE_SECONDS / 8
+    """Of the second slice: long enough for its rate, and an eighth of what one thread could cost a
+    short fit."""
 
     def __init__(self, free: bool) -> None:
         self.free = free
         self._serial_rate = 0.0
         self._left = 2 if free else 0  # the first is slow: nothing is in cache yet
         self._patience = 1
+        self._compared = not free
 
     def alone(self) -> bool:
         """Tell whether the next slice should run on one thread."""
         return self._left > 0
 
+    def seconds(self) -> float:
+        """Tell how long a slice like the last should take."""
+        return SLICE_SECONDS if self._compared else self.TRIAL_SECONDS
+
     def record(self, alone: bool, rate: float) -> None:
         """Take note of how many samples a second the slice made."""
         if not self.free:
             return
+        self._compared = self._compared or not alone
         if alone:
             self._serial_rate = rate
             self._left -= 1
