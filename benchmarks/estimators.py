@@ -8,6 +8,7 @@ is that of ``fit`` with the kernels compiled and loaded. Without MNIST that row 
 """
 
 import argparse
+import itertools
 import os
 import time
 import warnings
@@ -15,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import get_num_threads
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -153,13 +155,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if held_back:
         parser.error(f"unset {', '.join(held_back)}: NumPy, and so scikit-learn, is slower with it")
     every = tasks(chosen.quick)
-    for dtype in (np.float32, np.float64):  # compile
-        x = np.zeros((4, 2), dtype)
+    # Compile and load, for one thread and for several: a small network would take one alone.
+    for dtype, n_threads in itertools.product((np.float32, np.float64), (1, get_num_threads())):
+        x, options = np.zeros((4, 2), dtype), {"max_iter": 1, "n_threads": n_threads}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            ff.FCNClassifier(max_iter=1).fit(x, [0, 1, 0, 1]).predict(x)
-            ff.FCNClassifier(max_iter=1).fit(x, [0, 1, 2, 1]).predict(x)
-            ff.FCNRegressor(max_iter=1).fit(x, [0, 1, 0, 1]).predict(x)
+            ff.FCNClassifier(**options).fit(x, [0, 1, 0, 1]).predict(x)
+            ff.FCNClassifier(**options).fit(x, [0, 1, 2, 1]).predict(x)
+            ff.FCNRegressor(**options).fit(x, [0, 1, 0, 1]).predict(x)
     print(HEAD, flush=True)
     for name in chosen.data or every:
         pairs = [measure(every[name], seed) for seed in range(chosen.seeds)]

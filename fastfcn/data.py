@@ -17,6 +17,16 @@ class Data(NamedTuple):
     targets: Targets
     accuracy: bool
 
+    def part(self, first: int, stop: int) -> "Data":
+        """Return rows first:stop, as views."""
+        targets = self.targets.take(slice(first, stop))
+        return Data(self.source.part(first, stop), targets, self.accuracy)
+
+    def check_counts(self, name: str) -> None:
+        """Raise ValueError unless a row at least counts; the name is that of their weights."""
+        if self.targets.weights.size and not self.targets.weights.any():
+            raise ValueError(f"{name} must be above 0 for at least one row, got zeros only")
+
 
 def checked_source(
     plan: Plan, x: Any, scale: float, shift: float, finite: bool, name: str
@@ -84,8 +94,25 @@ class Intake(NamedTuple):
     def whole(self, x: Any, y: Any, sample_weight: Any = None) -> Data:
         """Describe all the samples there are: one at least must count."""
         data = self.batch(x, y, sample_weight)
-        if data.targets.weights.size and not data.targets.weights.any():
-            raise ValueError(
-                f"{self.prefix}sample_weight must be above 0 for at least one row, got zeros only"
-            )
+        data.check_counts(f"{self.prefix}sample_weight")
         return data
+
+
+def split_off(data: Data, share: float) -> tuple[Data, Data]:
+    """Return the first rows, and the last: a share of all, rounded up.
+
+    Raises
+    ------
+    ValueError
+        Where no row is left of the first, or none of either counts.
+    """
+    n = data.source.rows
+    rest = int(n * (1.0 - share) + 1e-9)  # 0.3 of 90 rows are 27 and not 28
+    if not rest:
+        raise ValueError(
+            f"validation_split must leave at least one of the {n} rows to train on, got {share}"
+        )
+    first, last = data.part(0, rest), data.part(rest, n)
+    first.check_counts("sample_weight of the rows to train on")
+    last.check_counts("sample_weight of the rows that validation_split holds back")
+    return first, last

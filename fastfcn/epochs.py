@@ -17,7 +17,7 @@ from fastfcn.plan import Plan
 from fastfcn.schedules import Factors, Schedule, factors_of
 from fastfcn.threads import threads
 from fastfcn.workspace import flops_per_row
-from fastfcn_kernels import drivers
+from fastfcn_kernels import passes, training
 from fastfcn_kernels import table as t
 
 After: TypeAlias = Callable[[int, int], bool]
@@ -148,9 +148,9 @@ class Trainer:
     def _clip(self, norm: float | None) -> None:
         """Say what a step consists of: an update that waits for the gradient's norm is another."""
         space = self._space
-        phases = [drivers.learn] * (2 * space.phases - 1) + [drivers.update]
+        phases = [training.learn] * (2 * space.phases - 1) + [training.update]
         if norm is not None:
-            phases.append(drivers.clipped_update)
+            phases.append(training.clipped_update)
             rows = sum(stage.in_features + 2 for stage in self._plan.stages)
             space.frame.point(t.CLIP, np.array([norm], self._plan.dtype))
             space.frame.point(t.NORMS, np.zeros(rows))
@@ -159,13 +159,17 @@ class Trainer:
             space.frame.point(t.GRADS, gradients)
         space.frame.phases(phases)
 
-    def _train(self, order: Array, first: int, stop: int, n_threads: int | None) -> None:
-        space, optimizer = self._space, self._optimizer
+    def _check_whole(self) -> None:
+        """Raise where layers have left the network, or it a larger one."""
         if self._net.plan().buffer is not self._plan.buffer:
             raise RuntimeError(
                 "the network's layers must stay in it while it is trained, but became part of "
                 "another network; copy.deepcopy them for that"
             )
+
+    def _train(self, order: Array, first: int, stop: int, n_threads: int | None) -> None:
+        space, optimizer = self._space, self._optimizer
+        self._check_whole()
         step, steps = first // self._batch, -(-(stop - first) // self._batch)
         with threads(n_threads, self._work) as count:
             count = min(count, space.copies)
@@ -182,7 +186,7 @@ class Trainer:
             optimizer.steps += steps
             optimizer.last_lr = optimizer.lr * float(factors[-1])
             self._plan.buffer.changed()  # first: Ctrl-C may come before anything that follows
-            space.run(drivers.prepare, 0, 0, count)
+            space.run(passes.prepare, 0, 0, count)
             space.frame.train(space.address, first, stop, self._batch, count)
         self._plan.buffer.changed()
 
@@ -237,7 +241,7 @@ class Trainer:
             seconds += took
             self.seen = stop
             self._pace.record(alone, (stop - first) / max(took, 1e-6))
-            steps = SLICE_SECONDS / max(took, 1e-6) * (stop - first) / self._batch
+            steps = self._pace.seconds() / max(took, 1e-6) * (stop - first) / self._batch
             self._slices[alone] = self._batch * max(1, int(steps))
             if after(first, stop):
                 break
@@ -364,21 +368,30 @@ class _Pace:
     """
 
     LONGEST = 64
+    TRIAL_SECONDS = SLICE_SECONDS / 8
+    """Of the second slice: long enough for its rate, and an eighth of what one thread could cost a
+    short fit."""
 
     def __init__(self, free: bool) -> None:
         self.free = free
         self._serial_rate = 0.0
         self._left = 2 if free else 0  # the first is slow: nothing is in cache yet
         self._patience = 1
+        self._compared = not free
 
     def alone(self) -> bool:
         """Tell whether the next slice should run on one thread."""
         return self._left > 0
 
+    def seconds(self) -> float:
+        """Tell how long a slice like the last should take."""
+        return SLICE_SECONDS if self._compared else self.TRIAL_SECONDS
+
     def record(self, alone: bool, rate: float) -> None:
         """Take note of how many samples a second the slice made."""
         if not self.free:
             return
+        self._compared = self._compared or not alone
         if alone:
             self._serial_rate = rate
             self._left -= 1

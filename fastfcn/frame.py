@@ -41,6 +41,15 @@ class Source(NamedTuple):
             row[self.indices[entries]] = self.array[entries]
         return dense
 
+    def part(self, first: int, stop: int) -> "Source":
+        """Return rows first:stop, as views."""
+        if self.indices is None or self.indptr is None:
+            return self._replace(array=self.array[first:stop])
+        begin, end = self.indptr[first], self.indptr[stop]
+        array, indices = self.array[begin:end], self.indices[begin:end]
+        indptr = self.indptr[first : stop + 1] - begin
+        return self._replace(array=array, indices=indices, indptr=indptr)
+
     def most_entries(self, rows: int) -> int:
         """Return how many stored values any ``rows`` rows have together at most."""
         if self.indptr is None:

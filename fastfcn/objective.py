@@ -10,10 +10,10 @@ from fastfcn.buffers import Array, Buffer
 from fastfcn.data import Data
 from fastfcn.epochs import After, Recipe, Trainer
 from fastfcn.history import Tally
-from fastfcn.optim import Minimiser
+from fastfcn.optim.minimiser import Minimiser
 from fastfcn.plan import Plan
 from fastfcn.threads import threads
-from fastfcn_kernels import drivers
+from fastfcn_kernels import passes, training
 from fastfcn_kernels import table as t
 from fastfcn_kernels.losses import ONE
 
@@ -48,7 +48,7 @@ class Objective(Trainer):
         recipe = recipe._replace(clip_norm=1.0)
         super().__init__(recipe, data, min(ROWS, data.source.rows), recipe.factors(1, 1))
         frame = self._space.frame
-        frame.phases([drivers.learn, drivers.update])  # one each: no layer looks at a whole batch
+        frame.phases([training.learn, training.update])  # one each: no layer looks at a whole batch
         frame[t.ORDER] = 0
         self.seen = data.source.rows
         self._order = np.arange(self.seen)
@@ -67,6 +67,7 @@ class Objective(Trainer):
 
     def evaluate(self) -> float:
         """Return the loss at the network's parameters as they are, and keep its gradient."""
+        self._check_whole()
         alone, started = self._pace.alone(), time.perf_counter()
         self._add_gradients(self.seen, 1 if alone else self._n_threads)
         self._pace.record(alone, self.seen / max(time.perf_counter() - started, 1e-6))
@@ -74,7 +75,6 @@ class Objective(Trainer):
 
     def gradients(self, buffer: Buffer) -> Array:
         """Return the last gradient, laid out as the network's buffer."""
-        assert buffer is self._plan.buffer
         return self._space.frame.array(t.GRADS)
 
     def _add_gradients(self, n: int, n_threads: int | None) -> None:
@@ -84,7 +84,7 @@ class Objective(Trainer):
         sums = np.zeros(gradients.size if n > self._batch else 0)
         with threads(n_threads, self._work) as count:
             count = min(count, space.copies)
-            space.run(drivers.prepare, 0, 0, count)
+            space.run(passes.prepare, 0, 0, count)
             for first in range(0, max(n, 1), self._batch):  # once without rows, for the compiler
                 stop = min(n, first + self._batch)
                 space.frame.train(space.address, first, stop, self._batch, count)
@@ -110,7 +110,8 @@ class Iterations:
     """
 
     def __init__(self, recipe: Recipe, data: Data) -> None:
-        self._recipe, self.first = recipe, data
+        assert isinstance(recipe.optimizer, Minimiser)
+        self._recipe, self._optimizer, self.first = recipe, recipe.optimizer, data
         self.accuracy = data.accuracy
         self.samples: int | None = data.source.rows
         self.batches: int | None = 1
@@ -119,6 +120,7 @@ class Iterations:
         """Make the buffers, and compile or load the kernels."""
         self._objective = Objective(self._recipe, self.first)
         self._objective.compile(validates)
+        self._optimizer.compile()
 
     def drive(
         self,
@@ -140,9 +142,7 @@ class Iterations:
         stop : callable
             Given the reason why there will be no more.
         """
-        objective, optimizer = self._objective, self._recipe.optimizer
-        assert isinstance(optimizer, Minimiser)
-        started = 0.0
+        objective, started = self._objective, 0.0
 
         def next_one() -> None:
             nonlocal started
@@ -156,7 +156,7 @@ class Iterations:
             end(seconds)
 
         try:
-            converged, reason = optimizer.minimise(objective, next_one, iterated)
+            converged, reason = self._optimizer.minimise(objective, next_one, iterated)
         except _Enough:
             return
         stop(f"{'converged' if converged else GAVE_UP}: {reason}")

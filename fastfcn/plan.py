@@ -9,7 +9,7 @@ from fastfcn.buffers import Array, Buffer
 from fastfcn.frame import Source, source
 from fastfcn.threads import WORTH_A_THREAD, threads
 from fastfcn.workspace import Stage, Workspace, flops_per_row
-from fastfcn_kernels import drivers
+from fastfcn_kernels import passes
 from fastfcn_kernels import table as t
 
 PREDICT_ROWS = 96
@@ -40,7 +40,7 @@ class _FewRows:
         frame[t.BLOCK] = rows
         frame.read(data._replace(array=self._data))
         frame.point(t.RESULT, self._result)
-        self._call = frame.prepared(drivers.predict, self._space.address, 0, rows)
+        self._call = frame.prepared(passes.predict, self._space.address, 0, rows)
 
     @staticmethod
     def key_of(data: Source) -> tuple[Any, ...]:
@@ -114,7 +114,7 @@ class Plan:
                 w = self._batch = self.workspace(rows, True, count)
             w.frame.read(source(x, self.dtype))
             w.frame[t.TRAINING], w.frame[t.SEED] = training, seed
-            w.run(drivers.forward, 0, rows, count, w.phases)
+            w.run(passes.forward, 0, rows, count, w.phases)
         self._batch_rows, self._batch_threads = rows, count
         out = self.stages[-1].out_features
         return w.matrix(-1, t.A, t.LD, rows)[:, :out].copy()
@@ -135,9 +135,9 @@ class Plan:
         with threads(None, rows * self._flops) as count:
             # Only those of the forward pass have their copy of a batch's statistics.
             count = min(count, self._batch_threads)
-            w.run(drivers.prepare, int(input_gradient), rows, count)
-            w.run(drivers.deltas, int(input_gradient), rows, count, w.phases)
-            w.run(drivers.accumulate, 0, rows, count)
+            w.run(passes.prepare, int(input_gradient), rows, count)
+            w.run(passes.deltas, int(input_gradient), rows, count, w.phases)
+            w.run(passes.accumulate, 0, rows, count)
         if not input_gradient:
             return None
         return w.matrix(0, t.INPUT_DELTA, t.LD_IN, rows)[:, : self.stages[0].in_features].copy()
@@ -171,7 +171,7 @@ class Plan:
             w.frame.read(data)
             w.frame.point(t.RESULT, out)
             w.trust(finite)
-            w.run(drivers.predict, 0, n, count)
+            w.run(passes.predict, 0, n, count)
             all_finite = w.input_is_finite(count)
         self._blocks = w
         return out, all_finite

@@ -20,8 +20,10 @@ from fastfcn_kernels import (
     losses,
     matmul,
     optimisers,
+    passes,
     sparse,
     stages,
+    training,
 )
 from fastfcn_kernels.compilation import Native, cache_root, natives, sources_hash
 
@@ -36,6 +38,8 @@ _MODULES = (
     optimisers,
     adaptive,
     lbfgs,
+    passes,
+    training,
     drivers,
 )
 """Where the kernels of training and prediction are."""

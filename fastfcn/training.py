@@ -1,5 +1,6 @@
 """Training: whole epochs in compiled code."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,14 +9,15 @@ import numpy as np
 from fastfcn.buffers import Array
 from fastfcn.callbacks.bar import ProgressBar
 from fastfcn.callbacks.run import Hooks, TrainingRun
-from fastfcn.data import Data, Intake
+from fastfcn.data import Data, Intake, split_off
 from fastfcn.epochs import DEFAULT_BATCH, ArrayEpochs, Epochs, Recipe, batch_order
 from fastfcn.history import Evaluation, History
 from fastfcn.loop import run_fit
 from fastfcn.losses import Loss
 from fastfcn.nn.containers import Module
 from fastfcn.objective import Iterations, check_minimised
-from fastfcn.optim import Minimiser, Optimizer
+from fastfcn.optim import Optimizer
+from fastfcn.optim.minimiser import Minimiser
 from fastfcn.prediction import check_chain, evaluated, plan_of
 from fastfcn.schedules import Schedule
 from fastfcn.streams import (
@@ -27,7 +29,7 @@ from fastfcn.streams import (
     stored_arrays,
 )
 from fastfcn.threads import check_threads
-from fastfcn.validation import as_flag, as_int, as_order, as_real, described
+from fastfcn.validation import as_flag, as_int, as_order, as_real, as_share, described
 
 
 def fit(
@@ -41,6 +43,7 @@ def fit(
     epochs: int = 1,
     shuffle: bool | Callable[[int, int], Any] = True,
     validation_data: Any = None,
+    validation_split: float | None = None,
     sample_weight: Any = None,
     seed: int | None = None,
     scale: float = 1.0,
@@ -89,6 +92,10 @@ def fit(
         itself.
     validation_data : (x, y) or (x, y, sample_weight), or what gives such batches, optional
         Evaluated after each epoch.
+    validation_split : float, optional
+        In [0, 1), in place of ``validation_data``: the share of the rows, the last ones as they
+        come, that is not trained on and evaluated after each epoch. Rows that are in order, of the
+        classes say, must be shuffled first.
     sample_weight : array_like (n,), optional
         How many times each sample counts: in the loss and its mean, and in the history.
     seed : int, optional
@@ -168,17 +175,24 @@ def fit(
         return batch_order(history.seed, epoch, n, shuffle)
 
     feed: Epochs | Iterations
+    validate: Callable[[], Evaluation] | None = None
     x, y, sample_weight = arrays_or_stream(x, y, sample_weight)
+    share = _share(validation_split, x, y, validation_data)
     if isinstance(optimizer, Minimiser):
         check_minimised(plan, whole=y is not None, clip_norm=clip_norm, schedule=schedule)
-        feed = Iterations(recipe, intake.whole(x, y, sample_weight))
-    elif y is None:
+    if y is None:
         stream = Stream(x, intake.batch, left, "x", batch_size or DEFAULT_BATCH, order)
         feed = StreamEpochs(recipe, stream, done + 1, left)
     else:
-        feed = ArrayEpochs(recipe, intake.whole(x, y, sample_weight), batch_size, order, left)
+        data = intake.whole(x, y, sample_weight)
+        if share:
+            data, last = split_off(data, share)
+            validate = functools.partial(evaluated, last, intake, n_threads)
+        if isinstance(optimizer, Minimiser):
+            feed = Iterations(recipe, data)
+        else:
+            feed = ArrayEpochs(recipe, data, batch_size, order, left)
     check_chain(net, feed.first.source)
-    validate = None
     if validation_data is not None:
         validate = _validation(validation_data, intake, n_threads, left)
     hooks = Hooks(callbacks, first=[ProgressBar()] if progress else [])
@@ -211,6 +225,24 @@ def _continued(history: History | None, seed: int | None, epochs: int) -> Histor
         raise ValueError(f"seed must be the history's, {history.seed}, got {seed}; leave it out")
     history.stop_reason = None
     return history
+
+
+def _share(given: Any, x: Any, y: Any, validation_data: Any) -> float:
+    """Return the share of the rows to hold back, 0 for none."""
+    if given is None:
+        return 0.0
+    share = as_share(given, "validation_split")
+    if validation_data is not None:
+        raise ValueError(
+            f"validation_split must be None where validation_data is given, got {given}; leave one "
+            "of them out"
+        )
+    if y is None:
+        raise TypeError(
+            f"validation_split needs x and y as arrays, got batches from {type(x).__name__}; pass "
+            "validation_data"
+        )
+    return share
 
 
 def _validation(

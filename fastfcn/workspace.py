@@ -11,7 +11,7 @@ import numpy as np
 
 from fastfcn.buffers import Array, aligned_zeros, padded
 from fastfcn.frame import Frame
-from fastfcn_kernels import activations, drivers, layers, lists, matmul, sparse, stages
+from fastfcn_kernels import activations, layers, lists, matmul, sparse, stages, training
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import Native
 from fastfcn_kernels.simd import TILE_ROWS
@@ -109,8 +109,8 @@ class Workspace:
         size = self._place(stages_, widths, inputs, backward, input_gradient)
         if backward:
             frame[t.SCRATCH] = size
-            long = rows > drivers.LONG_BATCH
-            most = drivers.LONG_GRADIENT_ROWS if long else drivers.GRADIENT_ROWS
+            long = rows > training.LONG_BATCH
+            most = training.LONG_GRADIENT_ROWS if long else training.GRADIENT_ROWS
             frame[t.SCRATCH_SIZE] = most * max(widths[1:])
             size += copies * frame[t.SCRATCH_SIZE]
         self.buffer = aligned_zeros(size, dtype)

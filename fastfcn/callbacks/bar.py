@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from fastfcn.callbacks.run import TrainingRun
-from fastfcn_kernels import drivers
+from fastfcn_kernels import training
 
 
 class ProgressBar:
@@ -30,7 +30,7 @@ class ProgressBar:
                 leave=False,
                 file=sys.stderr,
             )
-        if not drivers.learn.precisions:
+        if not training.learn.precisions:
             self._say("loading or compiling the kernels (seconds; kept on disk afterwards)")
 
     def on_epoch_begin(self, run: TrainingRun) -> None:

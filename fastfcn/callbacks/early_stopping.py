@@ -91,7 +91,8 @@ class EarlyStopping:
             self.best_weights = run.net.state_dict()
         if self._waited >= self.patience:
             since = f" since epoch {self.best_epoch}" if self.best_epoch else ""
-            run.stop(f"{self._monitor.column} has not improved for {self._waited} epochs{since}")
+            waited = f"{self._waited} epoch{'s' if self._waited > 1 else ''}"
+            run.stop(f"{self._monitor.column} has not improved for {waited}{since}")
 
     def on_fit_end(self, run: TrainingRun) -> None:
         """Give back the best weights."""

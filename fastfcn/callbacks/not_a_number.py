@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from fastfcn.callbacks.run import TrainingRun
-from fastfcn.optim import Minimiser
+from fastfcn.optim.minimiser import Minimiser
 
 
 class TerminateOnNaN:

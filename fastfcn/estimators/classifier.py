@@ -4,21 +4,17 @@ from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
-from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import type_of_target, unique_labels
-from sklearn.utils.validation import validate_data
 
 from fastfcn import losses
 from fastfcn.buffers import Array
 from fastfcn.estimators.base import BaseFCN
-from fastfcn.estimators.convergence import Validation
+from fastfcn.estimators.classes import learn_classes, tell_classes
+from fastfcn.estimators.outputs import activated, as_probabilities
 
 
 class FCNClassifier(ClassifierMixin, BaseFCN):
@@ -79,9 +75,10 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
     max_fun : int, default 15000
         Evaluations of the loss by "lbfgs".
     loss : "log_loss" or Loss, default "log_loss"
-        Cross-entropy, or an object of :mod:`fastfcn.losses` that takes logits: with class indices
-        for more than two classes, else with a 0/1 matrix. Its reduction counts:
-        ``reduction="batchmean"`` is scikit-learn's.
+        Cross-entropy, or an object of :mod:`fastfcn.losses`: ``CrossEntropyLoss`` for more than two
+        classes, or one over 0/1 targets, a column a class. ``BCEWithLogitsLoss`` takes outputs for
+        logits; those of ``MSELoss`` and the like estimate the targets, and are cut to [0, 1] for
+        probabilities. Its reduction counts: ``reduction="batchmean"`` is scikit-learn's.
     class_weight : dict, "balanced" or None, default None
         Weight of each class, by its label; "balanced" is inverse to the classes' frequencies.
     label_smoothing : float, default 0.0
@@ -129,8 +126,8 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         As in all of scikit-learn.
     n_layers_, n_outputs_ : int
         Layers, input and output among them; outputs of the network.
-    out_activation_ : {"softmax", "logistic"}
-        From outputs to probabilities.
+    out_activation_ : {"softmax", "logistic", "identity", "exp"}
+        From outputs to probabilities, by the loss.
     optimizer_ : fastfcn.optim optimiser
         With its state.
     history_ : fastfcn.History
@@ -146,6 +143,9 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
     >>> classifier.fit(X_train, y_train).score(X_test, y_test) > 0.95
     True
     """
+
+    classes_: Array
+    _label_binarizer: Any
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseFCN._parameter_constraints,
@@ -218,67 +218,32 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         Self
             The estimator.
         """
-        self._check_classes(y, classes)
+        tell_classes(self, y, classes)
         self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
         return self
 
-    def _check_classes(self, y: Any, classes: Any) -> None:
-        known = getattr(self, "classes_", None)
-        if classes is None:
-            if known is None:
-                raise ValueError("classes must be passed on the first call to partial_fit.")
-            return
-        labels = unique_labels(classes)
-        if known is not None:
-            if not np.array_equal(known, labels):
-                raise ValueError(
-                    f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
-                    f"{known!r}"
-                )
-            return
-        multilabel = type_of_target(y).startswith("multilabel")
-        self._label_binarizer = LabelBinarizer().fit(y if multilabel else labels)
-        self.classes_ = self._label_binarizer.classes_
-
-    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            multi_output=True,
-            dtype=(np.float64, np.float32),
-            reset=reset,
-        )
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        return X, y
-
-    def _encode(self, y: Any, incremental: bool) -> Array:
+    def _check_loss(self) -> None:
         if self.label_smoothing and isinstance(self.loss, losses.Loss):
             raise ValueError(
                 f"label_smoothing={self.label_smoothing} is for loss='log_loss', got "
                 f"loss={self.loss!r}; give it to the loss: CrossEntropyLoss(label_smoothing=...)"
             )
-        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
-            self.classes_ = self._label_binarizer.classes_
-        else:
-            present = unique_labels(y)
-            if self.warm_start and not incremental:
-                if set(present) != set(self.classes_):
-                    raise ValueError(
-                        "warm_start can only be used where `y` has the same classes as in the "
-                        f"previous call to fit. Previously got {self.classes_}, `y` has {present}"
-                    )
-            elif len(np.setdiff1d(present, self.classes_, assume_unique=True)):
-                raise ValueError(
-                    "`y` has classes not in `self.classes_`. `self.classes_` has "
-                    f"{self.classes_}. 'y' has {present}."
-                )
+        if isinstance(self.loss, losses.NLLLoss):
+            raise ValueError(
+                "loss must be over the outputs of a last Linear layer, got "
+                f"{self.loss!r}, which is over log-probabilities; use CrossEntropyLoss"
+            )
+
+    def _encode(self, y: Any, incremental: bool) -> Array:
+        self._check_loss()
+        learn_classes(self, y, incremental)
         if self._multiclass:
             labels: Array = np.searchsorted(self.classes_, y).astype(np.int64)
-            return labels
+            if isinstance(self._criterion(), losses.CrossEntropyLoss):
+                return labels
+            one_hot = np.zeros((len(labels), len(self.classes_)), np.int8)
+            one_hot[np.arange(len(labels)), labels] = 1
+            return one_hot
         target = np.asarray(self._label_binarizer.transform(y))
         smoothing = self.label_smoothing
         return target * (1 - smoothing) + smoothing / 2 if smoothing else target
@@ -286,9 +251,6 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
     @property
     def _multiclass(self) -> bool:
         return bool(self._label_binarizer.y_type_ == "multiclass")
-
-    def _out_activation(self) -> str:
-        return "softmax" if self._multiclass else "logistic"
 
     def _outputs_of(self, target: Array) -> int:
         return len(self.classes_) if self._multiclass else int(target.shape[1])
@@ -315,6 +277,7 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         return losses.BCEWithLogitsLoss(reduction="batchmean")
 
     def _strata(self, target: Array, n_validation: int) -> Array | None:
+        target = self._labels(target)
         if target.ndim == 2:
             return target if target.shape[1] == 1 else None
         counts = np.bincount(target, minlength=len(self.classes_))
@@ -322,10 +285,24 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         enough = min(n_validation, len(target) - n_validation) >= len(counts)
         return target if enough and counts.min() > 1 else None
 
-    def _score_encoded(self, output: Array, validation: Validation) -> float:
-        predicted = output.argmax(axis=1) if self._multiclass else output > 0
-        target = validation.target if self._multiclass else validation.target > 0.5
-        return float(accuracy_score(target, predicted, sample_weight=validation.sample_weight))
+    def _labels(self, target: Array) -> Array:
+        """Return encoded targets as class indices, where they are one class each of several."""
+        return target.argmax(axis=1) if self._multiclass and target.ndim == 2 else target
+
+    def _score_encoded(self, output: Array, target: Array, sample_weight: Array | None) -> float:
+        if self._multiclass:
+            predicted, wanted = output.argmax(axis=1), self._labels(target)
+        else:
+            predicted, wanted = self._probabilities(output) > 0.5, target > 0.5
+        return float(accuracy_score(wanted, predicted, sample_weight=sample_weight))
+
+    def _probabilities(self, output: Array) -> Array:
+        """Return what outputs say of each class, in [0, 1]."""
+        p = activated(self.out_activation_, output)
+        if self.out_activation_ == "softmax":
+            return p
+        p = np.clip(p, 0.0, 1.0)
+        return as_probabilities(p) if self._multiclass else p
 
     def predict(self, X: Any) -> Array:
         """Return labels, or a 0/1 matrix where there are several at once: CSR if fit's was sparse.
@@ -338,7 +315,7 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         output = self._output(X)
         if self._multiclass:
             return np.asarray(self.classes_[output.argmax(axis=1)])
-        p = expit(output)
+        p = self._probabilities(output)
         labels: Array = self._label_binarizer.inverse_transform(
             p[:, 0] if self.n_outputs_ == 1 else p
         )
@@ -352,11 +329,8 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         X : array-like or sparse (n, features)
             The data.
         """
-        output = self._output(X)
-        if self._multiclass:
-            return np.asarray(softmax(output, axis=1))
-        p = expit(output)
-        return np.hstack([1 - p, p]) if self.n_outputs_ == 1 else np.asarray(p)
+        p = self._probabilities(self._output(X))
+        return np.hstack([1 - p, p]) if self.n_outputs_ == 1 else p
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithms of :meth:`predict_proba`; -inf where that rounds to 0.

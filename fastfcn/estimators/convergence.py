@@ -2,23 +2,32 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from fastfcn.buffers import Array
+from fastfcn.estimators.fitted import Fitted
+from fastfcn.estimators.rows import Rows
 from fastfcn.nn.containers import Module
+from fastfcn.prediction import predict
 
 SMALLEST_LR = 1e-6
 """Learning rate at which the adaptive mode gives up."""
 
 
-class Validation(NamedTuple):
-    """Rows that are not trained on, checked and encoded."""
-
-    x: Any
-    target: Array
-    sample_weight: Array | None
+def begin_records(e: Fitted, validation: Rows | None, incremental: bool) -> None:
+    """Begin the records that a training adds to, where they are not yet."""
+    if validation is not None and e.validation_scores_ is None:
+        e.validation_scores_, e.validation_loss_curve_ = [], []
+    if e._stops_early:
+        e.best_loss_ = None
+        if e.best_validation_score_ is None or incremental > e._was_incremental:
+            e.best_validation_score_, e._no_improvement_count = -np.inf, 0
+        if not hasattr(e, "_best_state") or e.best_validation_score_ == -np.inf:
+            e._best_state = e.network_.state_dict()
+    elif e.best_loss_ is None:
+        e.best_loss_ = np.inf
+    e._was_incremental = incremental
 
 
 class Records:
@@ -32,16 +41,16 @@ class Records:
         λ of the penalty λ/2 Σ W² in a step's loss.
     reported : callable
         From an epoch's loss to what ``loss_curve_`` holds.
-    validation : Validation, optional
+    validation : Rows, optional
         Rows to score after each epoch.
     """
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: Fitted,
         decay: float,
         reported: Callable[[float], float],
-        validation: Validation | None,
+        validation: Rows | None,
     ) -> None:
         self._estimator = estimator
         self._decay, self._reported = decay, reported
@@ -60,7 +69,21 @@ class Records:
         if e.verbose:
             print(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
         if self._validation is not None:
-            e._record(self._validation, run.history.val_loss[-1])
+            self._score(self._validation, run.history.val_loss[-1])
+
+    def _score(self, validation: Rows, loss: float) -> None:
+        """Write down how the rows did that are not trained on."""
+        e = self._estimator
+        assert e.validation_scores_ is not None
+        assert e.validation_loss_curve_ is not None
+        x, target, weights = validation
+        output = predict(e.network_, x, n_threads=e.n_threads, check_finite=False)
+        finite = bool(np.isfinite(output).all())
+        score = e._score_encoded(output, target, weights) if finite else float("nan")
+        e.validation_scores_.append(score)
+        e.validation_loss_curve_.append(e._reported(target, weights)(loss))
+        if e.verbose:
+            print(f"Validation score: {score:f}")
 
     def _penalty_of_epoch(self, net: Module) -> float:
         return penalty(net, self._decay)
@@ -80,10 +103,10 @@ class Convergence(Records):
     def __init__(
         self,
         rows: int,
-        estimator: Any,
+        estimator: Fitted,
         decay: float,
         reported: Callable[[float], float],
-        validation: Validation | None,
+        validation: Rows | None,
     ) -> None:
         super().__init__(estimator, decay, reported, validation)
         self._rows = rows
@@ -114,6 +137,7 @@ class Convergence(Records):
 
     def _compare_score(self, net: Module) -> None:
         e = self._estimator
+        assert e.validation_scores_ and e.best_validation_score_ is not None
         score = e.validation_scores_[-1]
         worse = score < e.best_validation_score_ + e.tol  # False for NaN, as in scikit-learn
         e._no_improvement_count = e._no_improvement_count + 1 if worse else 0
@@ -123,6 +147,7 @@ class Convergence(Records):
 
     def _compare_loss(self) -> None:
         e = self._estimator
+        assert e.best_loss_ is not None
         worse = e.loss_ > e.best_loss_ - e.tol
         e._no_improvement_count = e._no_improvement_count + 1 if worse else 0
         e.best_loss_ = min(e.best_loss_, e.loss_) if not math.isnan(e.loss_) else e.best_loss_

@@ -8,14 +8,12 @@ from scipy.sparse import issparse
 from scipy.special import xlogy
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import validate_data
 
 from fastfcn import losses
 from fastfcn.buffers import Array
 from fastfcn.estimators.base import BaseFCN
-from fastfcn.estimators.convergence import Validation
+from fastfcn.estimators.outputs import activated
 
 
 class FCNRegressor(RegressorMixin, BaseFCN):
@@ -32,8 +30,8 @@ class FCNRegressor(RegressorMixin, BaseFCN):
 
     Attributes
     ----------
-    out_activation_ : {"identity", "exp"}
-        From outputs to predictions; "exp" for the poisson loss.
+    out_activation_ : {"identity", "exp", "logistic", "softmax"}
+        From outputs to predictions, by the loss: "exp" for the poisson loss.
     network_, ..., history_
         As in :class:`FCNClassifier`.
 
@@ -91,34 +89,18 @@ class FCNRegressor(RegressorMixin, BaseFCN):
     ) -> None:
         self._keep(locals())
 
-    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+    def _checked(self, X: Any, y: Any, reset: bool, **kind: Any) -> tuple[Any, Any]:
         if issparse(y):
             raise TypeError(
                 f"y must be dense for a regression, got {type(y).__name__}; pass y.toarray()"
             )
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            multi_output=True,
-            y_numeric=True,
-            dtype=(np.float64, np.float32),
-            reset=reset,
-        )
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        return X, y
+        return super()._checked(X, y, reset, y_numeric=True, **kind)
 
     def _encode(self, y: Any, incremental: bool) -> Array:
         target = np.asarray(y).reshape(len(y), -1)
-        if self._out_activation() == "exp" and (target < 0).any():
+        if isinstance(self._criterion(), losses.PoissonNLLLoss) and (target < 0).any():
             raise ValueError(f"y must be at least 0 for the poisson loss, got {target.min()}")
         return target
-
-    def _out_activation(self) -> str:
-        poisson = self.loss == "poisson" or isinstance(self.loss, losses.PoissonNLLLoss)
-        return "exp" if poisson else "identity"
 
     def _outputs_of(self, target: Array) -> int:
         return int(target.shape[1])
@@ -144,12 +126,9 @@ class FCNRegressor(RegressorMixin, BaseFCN):
             return lambda value: float(value) + least
         return float
 
-    def _score_encoded(self, output: Array, validation: Validation) -> float:
-        predicted = self._activated(output)
-        return float(r2_score(validation.target, predicted, sample_weight=validation.sample_weight))
-
-    def _activated(self, output: Array) -> Array:
-        return np.exp(output) if self.out_activation_ == "exp" else output
+    def _score_encoded(self, output: Array, target: Array, sample_weight: Array | None) -> float:
+        predicted = activated(self.out_activation_, output)
+        return float(r2_score(target, predicted, sample_weight=sample_weight))
 
     def predict(self, X: Any) -> Array:
         """Return predictions (n,), or (n, n_outputs) for several at once.
@@ -159,7 +138,8 @@ class FCNRegressor(RegressorMixin, BaseFCN):
         X : array-like or sparse (n, features)
             The data.
         """
-        predicted = self._activated(self._output(X))
+        output = self._output(X)  # tells first whether there was a fit
+        predicted = activated(self.out_activation_, output)
         return predicted[:, 0] if self.n_outputs_ == 1 else predicted
 
     def __sklearn_tags__(self) -> Any:

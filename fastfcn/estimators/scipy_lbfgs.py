@@ -73,7 +73,9 @@ class ScipyLBFGS(Minimiser):
     @lr.setter
     def lr(self, value: float) -> None:
         if value != 1.0:
-            raise ValueError(f"solver='lbfgs' has no lr, a line search finds each step, got {value}")
+            raise ValueError(
+                f"solver='lbfgs' has no lr, a line search finds each step, got {value}"
+            )
 
     def minimise(
         self, objective: Objective, begin: Callable[[], None], iterated: Callable[[], None]

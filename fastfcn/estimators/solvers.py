@@ -7,7 +7,6 @@ import numpy as np
 
 from fastfcn import optim
 from fastfcn.buffers import Array
-from fastfcn.estimators.scipy_lbfgs import ScipyLBFGS
 from fastfcn.nn.containers import Module
 
 STOCHASTIC = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
@@ -27,25 +26,16 @@ class EpsilonHatAdam(optim.Adam):
 
 
 def make_optimizer(estimator: Any, net: Module) -> optim.Optimizer:
-    """Return the optimiser that ``estimator.solver`` names, over all of a network's parameters.
+    """Return the optimiser that ``estimator.solver`` names, any but "lbfgs".
 
     Parameters
     ----------
     estimator : FCNClassifier or FCNRegressor
         Its hyperparameters.
     net : Module
-        The network.
+        The network, whose parameters it is over.
     """
     e, parameters = estimator, net.parameters()
-    if e.solver == "lbfgs":
-        return ScipyLBFGS(
-            parameters,
-            tolerance_grad=e.tol,
-            max_fun=e.max_fun,
-            weight_decay=e.alpha,
-            decay_bias=False,
-            decay_by_batch=True,
-        )
     if e.solver == "adamw":
         return optim.AdamW(
             parameters,
@@ -70,6 +60,20 @@ def make_optimizer(estimator: Any, net: Module) -> optim.Optimizer:
     if e.solver == "rmsprop":
         return optim.RMSprop(parameters, alpha=e.beta_2, **common)
     return optim.Adagrad(parameters, **common)
+
+
+def renew_optimizer(e: Any, made: optim.Optimizer) -> None:
+    """Give an estimator a new optimiser for another fit, with the state of the one it has."""
+    e.optimizer_ = continued(e.optimizer_, made) if hasattr(e, "optimizer_") else made
+    if e.solver == "sgd" and e.learning_rate == "invscaling" and e.t_:
+        e.optimizer_.lr = e.learning_rate_init / (e.t_ + 1) ** e.power_t
+
+
+def penalty_factor(e: Any, n: int, batch: int, weights: Any) -> float:
+    """Return λ of the penalty λ/2 Σ W² in an epoch's loss: the mean of its steps'."""
+    if e.solver == "adamw":
+        return 0.0
+    return float(e.alpha) * -(-n // batch) / float(n if weights is None else weights.sum())
 
 
 def continued(old: optim.Optimizer, new: optim.Optimizer) -> optim.Optimizer:

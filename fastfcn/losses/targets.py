@@ -25,8 +25,8 @@ class Targets(NamedTuple):
         """Number of samples."""
         return len(self.labels) or len(self.values)
 
-    def take(self, index: Array) -> "Targets":
-        """Return the targets of some samples."""
+    def take(self, index: Array | slice) -> "Targets":
+        """Return the targets of some samples; views, of a slice."""
         labels, values, weights = self
         return Targets(
             labels[index] if labels.size else labels,

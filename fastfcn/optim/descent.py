@@ -52,6 +52,19 @@ class Descent:
         self._stand()
         self._evaluate(0.0)
 
+    @staticmethod
+    def compile(dtype: np.dtype[Any]) -> None:
+        """Compile or load the kernels."""
+        for kernel in (
+            kernels.find_direction,
+            kernels.measure,
+            kernels.penalise,
+            kernels.move,
+            kernels.make_pair,
+            kernels.multiply,
+        ):
+            kernel.function(dtype)
+
     def is_finite(self) -> bool:
         """Tell whether loss and gradient are."""
         return math.isfinite(self.value) and math.isfinite(self.slope)

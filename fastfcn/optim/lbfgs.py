@@ -205,6 +205,9 @@ class LBFGS(Minimiser):
             begin()
             descent.follow()
 
+    def compile(self) -> None:
+        Descent.compile(self.dtype)
+
     def _descent(self, objective: Objective) -> Descent:
         self._check_state()
         self.evaluations, self.converged = 0, False

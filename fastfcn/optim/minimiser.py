@@ -65,6 +65,9 @@ class Minimiser(Optimizer):
         """
         raise NotImplementedError
 
+    def compile(self) -> None:
+        """Compile or load kernels, so that minimising does not."""
+
     def decays(self, samples: float) -> tuple[float, float]:
         """Return λ for weights and for other parameters, in a loss over so many samples."""
         decay = self.weight_decay

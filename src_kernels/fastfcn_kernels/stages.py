@@ -1,6 +1,6 @@
 """Pieces of a pass: a stretch of rows through the network and back, a stretch of features.
 
-Serial, and handed to threads by the range kernels of ``drivers.py``. Rows of a batch are
+Serial; the range kernels of ``passes.py`` and ``training.py`` share them out. Rows of a batch are
 independent of each other up to the weight gradients, whose rows (input features) are independent of
 each other in turn: two ranges, two parallel regions a training step.
 """

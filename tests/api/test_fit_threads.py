@@ -64,24 +64,35 @@ def test_the_number_of_threads_is_restored():
     assert numba.get_num_threads() == before
 
 
-@two_threads
-def test_threads_that_are_held_up_are_tried_for_a_few_steps_only(monkeypatch):
+def pretended_seconds(monkeypatch, alone, together, epochs_):
+    """Seconds that 100 steps an epoch would take, given those of a step."""
     now = 0.0
 
-    def held_up(self, order, first, stop, n_threads):
+    def pretend(self, order, first, stop, n_threads):
         nonlocal now
-        now += -(-(stop - first) // 32) * (1e-5 if n_threads == 1 else 1.6e-2)
+        now += -(-(stop - first) // 32) * (alone if n_threads == 1 else together)
 
-    monkeypatch.setattr(epochs.Trainer, "_train", held_up)
+    monkeypatch.setattr(epochs.Trainer, "_train", pretend)
     monkeypatch.setattr(epochs, "time", SimpleNamespace(perf_counter=lambda: now))
     net = mlp([64, 256, 10])
     rng = np.random.default_rng(0)
     history = ff.fit(
         net, rng.random((3200, 64)), rng.integers(0, 10, 3200), loss=losses.CrossEntropyLoss(),
-        optimizer=optim.SGD(net.parameters()), batch_size=32, epochs=4,
+        optimizer=optim.SGD(net.parameters()), batch_size=32, epochs=epochs_,
     )  # fmt: skip
+    return sum(history.seconds)
+
+
+@two_threads
+def test_threads_that_are_held_up_are_tried_for_a_few_steps_only(monkeypatch):
     # An epoch takes 1 ms on one thread, 1.6 s on several.
-    assert sum(history.seconds) < 0.3
+    assert pretended_seconds(monkeypatch, 1e-5, 1.6e-2, 4) < 0.3
+
+
+@two_threads
+def test_one_thread_is_tried_for_a_few_steps_only(monkeypatch):
+    # An epoch takes 100 ms on one thread, 50 ms on several.
+    assert pretended_seconds(monkeypatch, 1e-3, 5e-4, 1) < 0.055
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

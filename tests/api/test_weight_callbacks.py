@@ -74,7 +74,7 @@ def test_early_stopping_waits_for_its_patience_and_gives_back_the_best(
     assert same_state(net.state_dict(), states.after[best])
     if done < len(values):
         assert history.stop_reason == (
-            f"loss has not improved for {patience} epochs since epoch {best}"
+            f"loss has not improved for {patience} epoch{'s' * (patience > 1)} since epoch {best}"
         )
     else:
         assert history.stop_reason is None

@@ -1,4 +1,4 @@
-"""What scikit-learn's estimators do not have."""
+"""What scikit-learn's estimators do not have: in the network and in training."""
 
 import re
 from typing import Any
@@ -8,71 +8,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import mean_poisson_deviance
-from sklearn.utils.class_weight import compute_sample_weight
 
-from estimators.data import counts, digits, iris, line, several_labels
-from fastfcn import FCNClassifier, FCNRegressor, losses, nn, optim, schedules
+from estimators.data import counts, digits, iris, line
+from fastfcn import FCNClassifier, FCNRegressor, nn, optim, schedules
 from fastfcn.callbacks import EarlyStopping, ReduceLROnPlateau
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 SOLVERS = pytest.mark.parametrize("solver", ["sgd", "adam", "adamw", "rmsprop", "adagrad", "lbfgs"])
-
-
-# ---- losses ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
-@pytest.mark.parametrize(
-    "class_weight", ["balanced", {0: 5.0, 2: 0.5}], ids=["balanced", "by label"]
-)
-def test_class_weights_are_weights_of_their_rows(class_weight: Any, solver: str) -> None:
-    x, y = iris()
-    x, y = x[20:], y[20:]
-    own = np.random.default_rng(0).uniform(0.5, 1.5, len(y))
-    options = {"solver": solver, "max_iter": 5, "random_state": 0}
-    by_class = FCNClassifier(5, class_weight=class_weight, **options).fit(x, y, own)
-    weight = compute_sample_weight(class_weight, y) * own
-    by_row = FCNClassifier(5, **options).fit(x, y, sample_weight=weight)
-    assert_array_equal(by_class.coefs_[0], by_row.coefs_[0])
-
-
-def test_balanced_classes_need_all_labels_at_once() -> None:
-    with pytest.raises(ValueError, match="'balanced' needs all labels at once"):
-        FCNClassifier(class_weight="balanced", solver="sgd").partial_fit(*iris(), classes=[0, 1, 2])
-    FCNClassifier(class_weight={0: 2.0}, solver="sgd").partial_fit(*iris(), classes=[0, 1, 2])
-
-
-@pytest.mark.parametrize("data", [lambda: digits(2), lambda: digits(3), several_labels])
-def test_smoothed_labels_leave_no_probability_near_1(data: Any) -> None:
-    x, y = data()
-    options = {"solver": "lbfgs", "random_state": 0, "alpha": 0.0, "max_iter": 300}
-    p = FCNClassifier(30, label_smoothing=0.3, **options).fit(x, y).predict_proba(x)
-    outputs = 3 if data()[1].max() == 2 else 2
-    assert p.max() == pytest.approx(1 - 0.3 + 0.3 / outputs, abs=0.02)
-
-
-@pytest.mark.parametrize("loss", ["absolute_error", "huber", losses.HuberLoss(0.1)], ids=str)
-def test_robust_losses_care_little_for_outliers(loss: Any) -> None:
-    x = np.linspace(-1.0, 1.0, 100)[:, None]
-    y = 2.0 * x[:, 0]
-    y[::10] += 50.0
-    options = {"hidden_layer_sizes": (), "solver": "lbfgs", "alpha": 0.0, "random_state": 0}
-    robust = FCNRegressor(loss, **options).fit(x, y).predict(x)
-    squared = FCNRegressor(**options).fit(x, y).predict(x)
-    truth = 2.0 * x[:, 0]
-    assert abs(robust - truth).mean() < 0.3 < abs(squared - truth).mean()
-
-
-def test_a_loss_object_is_used_as_it_is() -> None:
-    options = {"solver": "lbfgs", "max_iter": 5, "random_state": 0}
-    named = FCNRegressor("squared_error", **options).fit(*line())
-    made = FCNRegressor(losses.MSELoss("batchmean", half=True), **options).fit(*line())
-    assert_array_equal(made.coefs_[0], named.coefs_[0])
-    made = FCNRegressor(losses.PoissonNLLLoss("batchmean"), **options).fit(*counts())
-    assert made.out_activation_ == "exp"
-    made = FCNClassifier(loss=losses.CrossEntropyLoss(weight=[1, 5, 1]), **options).fit(*iris())
-    assert made.score(*iris()) > 0.8
 
 
 # ---- the network -----------------------------------------------------------------------------

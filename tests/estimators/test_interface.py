@@ -46,6 +46,14 @@ def test_every_method_and_fitted_attribute_is_there(ours: Any, theirs: Any) -> N
                 assert isinstance(value, Weights) or isinstance(getattr(its, name), type(value))
 
 
+def test_both_have_the_same_parameters_but_for_the_targets() -> None:
+    classifier, regressor = FCNClassifier().get_params(), FCNRegressor().get_params()
+    own = {"loss", "class_weight", "label_smoothing"}
+    assert {k: v for k, v in classifier.items() if k not in own} == {
+        k: v for k, v in regressor.items() if k != "loss"
+    }
+
+
 def test_positional_parameters_come_in_scikit_learns_order() -> None:
     assert FCNClassifier((3,), "tanh").activation == "tanh"
     assert FCNRegressor("poisson", (3,), "tanh").hidden_layer_sizes == (3,)
@@ -205,3 +213,9 @@ def test_sparse_targets_of_a_regression_are_refused() -> None:
 def test_a_search_tells_losses_apart(loss: Any, shown: str) -> None:
     assert repr(loss) == shown
     assert f"loss={shown}" in repr(FCNClassifier(loss=loss)).replace("\n", "")
+
+
+def test_verbose_prints_each_iteration(capsys: Any) -> None:
+    estimator = FCNClassifier(2, solver="sgd", max_iter=2, verbose=10, early_stopping=False)
+    estimator.fit(*iris()).partial_fit(*iris())
+    assert capsys.readouterr().out.count("Iteration") == 3

@@ -109,7 +109,7 @@ def test_a_folder_wiped_under_a_running_process_is_made_again(tmp_path):
     wipe = f"import shutil; shutil.rmtree({str(tmp_path)!r}, ignore_errors=True)"
     assert run(f"{LOSS}; {wipe}; {FIT}; {LOSS}", tmp_path).stdout == "1.0\n" * 3
     kept = {path.name.partition("-")[0] for path in tmp_path.rglob("*.nbc")}
-    assert {"drivers.learn", "drivers.update", "matmul.matmul"} <= kept
+    assert {"training.learn", "training.update", "matmul.matmul"} <= kept
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 import reference
 from fastfcn import losses, nn, optim
 from fastfcn.frame import source
-from fastfcn_kernels import drivers, simd
+from fastfcn_kernels import passes, simd, training
 from fastfcn_kernels import table as t
 
 DTYPES = [np.float32, np.float64]
@@ -68,12 +68,12 @@ class Case:
 
     def forward(self, threads):
         self.space.frame.read(source(self.x, self.dtype))
-        self.run(drivers.forward, threads)
+        self.run(passes.forward, threads)
 
     def backward(self, threads):
-        for kernel in (drivers.prepare, drivers.deltas):
+        for kernel in (passes.prepare, passes.deltas):
             self.run(kernel, threads, first=1)
-        self.run(drivers.accumulate, threads)
+        self.run(passes.accumulate, threads)
 
     def output(self):
         return self.space.matrix(-1, t.A, t.LD, self.batch)[:, : self.delta.shape[1]]
@@ -124,7 +124,7 @@ def train(case, threads):
     loss = losses.CrossEntropyLoss()
     loss.fill(frame, loss.targets(case.labels, batch, case.delta.shape[1], case.dtype))
     frame.read(source(case.x, case.dtype))
-    frame.phases([drivers.learn, drivers.update])
+    frame.phases([training.learn, training.update])
     last = table[-1]
     frame.point(t.OUTPUT, case.space.buffer[last[t.A] :])
     frame.point(t.OUTPUT_DELTA, case.space.buffer[last[t.DELTA] :])
@@ -135,7 +135,7 @@ def train(case, threads):
     frame.link(t.STEP, sgd.kernel)
     frame.point(t.HYPER, sgd.hyperparameters())
     frame.point(t.ORDER, np.random.default_rng(1).permutation(batch))
-    case.run(drivers.prepare, threads)
+    case.run(passes.prepare, threads)
     with_threads(threads, frame.train, case.space.address, 0, batch, batch, threads)
     return values
 

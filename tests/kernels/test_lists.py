@@ -11,7 +11,7 @@ from numba import carray, types
 
 from fastfcn import nn
 from fastfcn.frame import source
-from fastfcn_kernels import drivers, scans
+from fastfcn_kernels import passes, scans
 from fastfcn_kernels import table as t
 from fastfcn_kernels.lists import DENSE, DENSE_COST, list_stride
 from fastfcn_kernels.stages import UPDATE_COST, share_of_features
@@ -270,7 +270,7 @@ def test_a_forward_pass_lists_the_columns_of_each_tile(threads, dtype):
     lists = np.full((batch + ROWS * threads) * stride + 24, BEYOND, np.int32)
     space.frame.point(t.LISTS, lists)
     space.frame.read(source(x, np.dtype(dtype)))
-    space.run(drivers.forward, 0, batch, threads)
+    space.run(passes.forward, 0, batch, threads)
     for thread in range(threads):
         i0, i1 = batch * thread // threads, batch * (thread + 1) // threads
         for i in range(i0, i1, ROWS):
@@ -293,7 +293,7 @@ def test_rows_that_begin_dense_are_not_searched_for_zeros(dtype):
     lists = np.full((batch + ROWS) * list_stride(features) + 24, BEYOND, np.int32)
     space.frame.point(t.LISTS, lists)
     space.frame.read(source(x, np.dtype(dtype)))
-    space.run(drivers.forward, 0, batch, 1)
+    space.run(passes.forward, 0, batch, 1)
     assert lists[0] == DENSE
     assert (lists[ROWS * list_stride(features) :] == BEYOND).all()
     out = space.matrix(-1, t.A, t.LD, batch)[:, :8]
