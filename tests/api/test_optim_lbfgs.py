@@ -257,6 +257,56 @@ def test_weight_decay_is_a_penalty_in_the_loss(decay_bias):
     np.testing.assert_allclose(flat(own), flat(net), rtol=1e-11, atol=1e-12)
 
 
+def test_parameters_may_lie_in_several_buffers_and_any_order():
+    (x, y), loss = data(), losses.CrossEntropyLoss()
+    net, alone = network(), network()
+    together = optim.LBFGS(net.parameters(), max_iter=6, weight_decay=0.1, **EXACT)
+    together.step(closure_of(net, together))
+    first, tanh, last = map(copy.deepcopy, alone)  # a buffer each
+    parameters = [*last.parameters(), *first.parameters()]
+    apart = optim.LBFGS(parameters, max_iter=6, weight_decay=0.1, **EXACT)
+    assert len({id(p.buffer) for p in parameters}) > 1
+
+    def closure():
+        apart.zero_grad()
+        output = last(tanh(first(x)))
+        first.backward(tanh.backward(last.backward(loss.grad(output, y))))
+        return loss(output, y)
+
+    apart.step(closure)
+    for p, q in zip([*first.parameters(), *last.parameters()], net.parameters(), strict=True):
+        np.testing.assert_allclose(p.copy(), q.copy(), rtol=1e-12, atol=1e-13)
+
+
+def test_a_step_moves_the_given_parameters_only():
+    net = network()
+    before = net.state_dict()
+    lbfgs = optim.LBFGS(net[2].parameters(), max_iter=3)
+    lbfgs.step(closure_of(net, lbfgs))
+    after = net.state_dict()
+    for name in before:
+        assert same_bits(before[name], after[name]) == name.startswith("0."), name
+
+
+def test_a_step_that_shows_no_curvature_is_not_remembered():
+    layer = nn.Linear(1, 1, bias=False, dtype=np.float64)
+    layer.weight = [[0.1]]
+    weight = layer.parameters()[0]
+
+    def closure():  # concave there
+        w = float(weight.copy().item())
+        weight.grad[...] = 4 * w**3 - 2 * w
+        return w**4 - w**2
+
+    lbfgs = optim.LBFGS([weight], max_iter=1, max_line_search=1)
+    lbfgs.step(closure)
+    assert lbfgs.steps == 1 and lbfgs.pairs == 0 and not lbfgs.state.any()
+    lbfgs = optim.LBFGS([weight], max_iter=20)
+    lbfgs.step(closure)
+    np.testing.assert_allclose(layer.weight, np.sqrt(0.5), rtol=1e-4)
+    assert lbfgs.pairs > 0
+
+
 def quadratic(net, lbfgs, matrix):
     """A closure of (w - 1)ᵀ A (w - 1) / 2."""
     weight = net.parameters()[0]

@@ -222,6 +222,8 @@ for dtype in (np.float32, np.float64):
             ff.fit(net, x, target, sample_weight=rng.random(300), **options)
         net.backward(loss.grad(net(x), target))
         sgd.step()
+        lbfgs = optim.LBFGS(net.parameters(), history_size=2, weight_decay=1e-3)
+        ff.fit(net, x, onehot, loss=losses.MSELoss(), optimizer=lbfgs, epochs=4)
         for n in (1, 5, 300):
             ff.predict(net, x[:n], n_threads=count)
 print("within bounds", flush=True)
