@@ -174,6 +174,7 @@ class Trainer:
         with threads(n_threads, self._work) as count:
             count = min(count, space.copies)
             space.frame.point(t.ORDER, order)
+            space.frame[t.N_ORDER] = len(order)
             space.frame[t.FIRST_STEP] = step
             # A row for each step; of an empty stretch as well, for the compiler.
             factors = self._factors(optimizer.steps, max(steps, 1))

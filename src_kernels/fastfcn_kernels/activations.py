@@ -142,10 +142,12 @@ def _elementwise(name: str, formula: Any, derivative: Any, needs_z: bool) -> Act
         z_rows, a_rows = carray(z, (rows, ld)), carray(a, (rows, ld))
         for i in range(rows):
             z_row, a_row = z_rows[i], a_rows[i]
-            # First copied, then worked on in place: where a is z, as it mostly is, a loop from one
-            # to the other would fail the compiler's overlap check and run one element at a time.
-            for j in range(n):
-                a_row[j] = z_row[j]
+            # Worked on in place: where a is z, as it mostly is, a loop from one to the other would
+            # fail the compiler's overlap check and run one element at a time. Copied only where it
+            # must be: the copy is stored in parts narrower than what is loaded next, which waits.
+            if a_rows.ctypes.data != z_rows.ctypes.data:
+                for j in range(n):
+                    a_row[j] = z_row[j]
             for j in range(n):
                 a_row[j] = formula(a_row[j], p)
 

@@ -17,6 +17,8 @@ from fastfcn_kernels.memory import LINE_BYTES, advance, int64s, prefetch, reals
 
 AHEAD = 4
 """Rows before its turn that a sample is asked for from memory."""
+EARLY_BYTES = 131_072
+"""Bytes of the next batch that a thread asks for while it works on this one."""
 
 
 def _reader(stored: Any) -> Any:
@@ -74,6 +76,41 @@ def sample_of(frame, row):
 
 
 @helper
+def _ask_for_row(frame, sample, size):
+    """Ask for a sample from memory, ``size`` bytes."""
+    address = frame[t.X] + sample * frame[t.X_ROW_STRIDE]
+    for offset in range(0, size, LINE_BYTES):
+        prefetch(address + offset)
+
+
+@helper
+def ask_for_part(frame, first, i0, i1, part, parts):
+    """Ask for a part of some rows of the epoch, those of a batch to come, from memory.
+
+    The samples come in no order that the processor could foresee, and memory is slower than the
+    cores gather: asked for between products, they are there when their turn comes.
+
+    Parameters
+    ----------
+    frame : int64
+        X, ORDER, N_ORDER                                                 [in]
+    first, i0, i1 : int
+        The batch's first row in the epoch; rows of the batch. Those beyond the epoch, or beyond
+        EARLY_BYTES, are left out.
+    part, parts : int
+        Which part of how many.
+    """
+    stage = carray(int64s(frame[t.STAGES]), (t.COLUMNS,))
+    size = stage[t.IN] * frame[t.X_COLUMN_STRIDE]
+    i1 = min(i1, frame[t.N_ORDER] - first, i0 + EARLY_BYTES // size)
+    if frame[t.ORDER] == 0 or frame[t.X_INDPTR] != 0 or i1 <= i0:
+        return
+    order = carray(int64s(frame[t.ORDER]), (first + i1,))
+    for i in range(i0 + (i1 - i0) * part // parts, i0 + (i1 - i0) * (part + 1) // parts):
+        _ask_for_row(frame, order[first + i], size)
+
+
+@helper
 def gather_rows(frame, work, first, i0, i1, target):
     """Read rows of an epoch: row i of the batch = x[sample]·scale + shift.
 
@@ -105,9 +142,6 @@ def gather_rows(frame, work, first, i0, i1, target):
         sample = order[first + i] if frame[t.ORDER] != 0 else first + i
         address = frame[t.X] + sample * frame[t.X_ROW_STRIDE]
         if frame[t.ORDER] != 0 and i + AHEAD < i1:
-            # The samples come in no order that the processor could foresee.
-            later = frame[t.X] + order[first + i + AHEAD] * frame[t.X_ROW_STRIDE]
-            for offset in range(0, size, LINE_BYTES):
-                prefetch(later + offset)
+            _ask_for_row(frame, order[first + i + AHEAD], size)
         row = advance(rows, (i - i0) * ld)
         call(frame[t.CONVERT], (row, address, frame[t.X_COLUMN_STRIDE], n, scale, shift))

@@ -179,10 +179,12 @@ def _cross_entropy_row(smoothing, weight, out, n, label, target, factor, delta):
 @helper
 def _largest(out, n):
     """Return the place of the largest output, the first among equals."""
-    best = 0
+    best, top = 0, out[0]
     for j in range(1, n):
-        if out[j] > out[best]:
-            best = j
+        # Chosen, not branched on: which class it is, no processor foresees.
+        larger = out[j] > top
+        top = out[j] if larger else top
+        best = j if larger else best
     return best
 
 

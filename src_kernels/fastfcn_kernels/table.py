@@ -107,6 +107,7 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     X_INDICES,  # address of the entries' features, int32
     AFFINE,  # address of scale and shift, real (2,)
     ORDER,  # address of the samples in the order of training, int64; 0: as they come
+    N_ORDER,  # their number
     # The loss.
     LOSS_PARAMETER,  # address of its parameter, float64: label smoothing, say
     DIVISOR,  # code of what a batch's loss is divided by, see losses.py
@@ -134,4 +135,4 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     RESULT,  # address of the outputs, real (rows, N_OUTPUT)
     BLOCK,  # rows that a thread takes through the network at once
     FRAME_SIZE,
-) = range(66)
+) = range(67)

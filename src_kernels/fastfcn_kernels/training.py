@@ -12,7 +12,7 @@ from numba import carray
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.elementary import like
-from fastfcn_kernels.gather import gather_rows
+from fastfcn_kernels.gather import ask_for_part, gather_rows
 from fastfcn_kernels.lists import FIRST_DELTA, WEIGHTS, all_flags, feature_lists, set_flag
 from fastfcn_kernels.losses import normaliser
 from fastfcn_kernels.matmul import clear_padding
@@ -159,6 +159,7 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
     zeros = advance(work, frame[t.ZEROS])
     sparse, clips = frame[t.X_INDPTR] != 0, frame[t.CLIP] != 0
     costs, new_costs = _old_and_new_costs(frame, first, count)
+    i0, i1 = share_of_rows(frame[t.BATCH], thread, n_threads)
     chunk = GRADIENT_ROWS if count <= LONG_BATCH else LONG_GRADIENT_ROWS
     for s in range(frame[t.N_STAGES]):
         stage = stage_at(frame, s)
@@ -199,10 +200,17 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
                 if clips:
                     _note_squares(_norms(frame, s), k, gradient, rows, ld)
                 else:
-                    state = stage[t.WEIGHT_STATE] + k * ld
-                    _step(frame, work, first, 0, offset, state, gradient, size)
-                    if s == 0 and frame[t.SKIPS] != 0:
-                        finite &= all_finite(advance(params, offset), size)
+                    state, looks = stage[t.WEIGHT_STATE] + k * ld, s == 0 and frame[t.SKIPS] != 0
+                    # A few rows at a time: looked at while they are in the first-level cache.
+                    for j in range(0, size, TILE_ROWS * ld):
+                        some = min(TILE_ROWS * ld, size - j)
+                        if s == 0:
+                            part = (k - k0 + j // ld) // TILE_ROWS
+                            parts = (k1 - k0 + TILE_ROWS - 1) // TILE_ROWS
+                            ask_for_part(frame, first + count, i0, i1, part, parts)
+                        _step(frame, work, first, 0, offset + j, state + j, advance(gradient, j), some)
+                        if looks:
+                            finite &= all_finite(advance(params, offset + j), some)
             if not clips:
                 _weights_done(frame, stage, s, params, work, thread, k0, k1, finite)
         alone = stage[t.KIND] > t.LINEAR and s % n_threads == thread
