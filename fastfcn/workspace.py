@@ -11,7 +11,7 @@ import numpy as np
 
 from fastfcn.buffers import Array, aligned_zeros, padded
 from fastfcn.frame import Frame
-from fastfcn_kernels import activations, layers, lists, matmul, sparse, stages, training
+from fastfcn_kernels import activations, layers, lists, matmul, scans, sparse, stages, training
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import Native
 from fastfcn_kernels.simd import TILE_ROWS
@@ -120,7 +120,7 @@ class Workspace:
         self._skips = stages_[0].kind == t.LINEAR and entries is None
         self.entries = entries
         features = stages_[0].in_features
-        frame.point(t.COSTS, np.full(2 * -(-features // TILE_ROWS), lists.DENSE_COST, np.int32))
+        frame.point(t.COSTS, np.full(2 * -(-features // scans.GROUP), lists.DENSE_COST, np.int32))
         if self._skips:
             self._make_lists(features, backward)
         elif entries is not None:
@@ -182,10 +182,10 @@ class Workspace:
     def _make_lists(self, features: int, backward: bool) -> None:
         """Make room for lists of what is not zero in the input."""
         frame = self.frame
-        tiles = -(-features // TILE_ROWS)
         size = (self.rows + TILE_ROWS * self.copies) * lists.list_stride(features)
         if backward:
-            size = max(size, tiles * (self.rows + 1))
+            feature_lists = -(-features // scans.GROUP) * scans.GROUP // lists.LIST_FEATURES
+            size = max(size, feature_lists * (self.rows + lists.ROOM))
         frame[t.SKIPS] = lists.LOOK
         frame.point(t.LISTS, np.zeros(size + lists.ROOM, np.int32))
 

@@ -14,15 +14,26 @@ from numba import carray
 
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import helper
-from fastfcn_kernels.memory import advance, int32s
-from fastfcn_kernels.scans import nonzero_columns, nonzero_rows
-from fastfcn_kernels.simd import TILE_ROWS
+from fastfcn_kernels.memory import advance, int16s, int32s
+from fastfcn_kernels.scans import GROUP, nonzero_bits, nonzero_columns, note_places
+from fastfcn_kernels.simd import TILE_ROWS, stack_room
 
 DENSE = -1
 """In place of a list's length: everything counts."""
 
-PROBE = 16
-"""Samples, the first of a batch, that must not all count for a tile's list to be made."""
+LIST_FEATURES = 4
+"""Features that share a list: fewer samples have a number in one of four than of six, and a tile of
+four rows is as fast where what it multiplies with is near. In the forward pass it is not."""
+
+LIST_COST = 20
+"""Cost of a row's part in a list: it is made, and begun anew for each panel of columns."""
+
+SLAB = 64
+"""Samples looked at at once. Where the first all count for a list, it is taken for dense."""
+SLAB_BYTES = 2 * SLAB
+
+LIST_MASK = 2**LIST_FEATURES - 1
+"""Bits of the features of a group's first list."""
 
 ROOM = 24
 """Places of a list beyond its entries: its length, and the last vector stored."""
@@ -86,7 +97,7 @@ def row_lists(frame, thread, stage, x, rows, i0):
 
 @helper
 def feature_lists(frame, stage, x, batch, k0, k1, costs):
-    """Make a list of samples for each tile of the features k0:k1; tell whether any pays.
+    """Make a list of samples for each LIST_FEATURES of the features k0:k1; tell whether any pays.
 
     Parameters
     ----------
@@ -94,33 +105,63 @@ def feature_lists(frame, stage, x, batch, k0, k1, costs):
     x : pointer
         (batch, IN), row stride LD_IN                                     [in]
     batch, k0, k1 : int
-        Samples; features, from a whole tile on.
-    costs : int32 (tiles,)
-        What a row of each tile costs: its share of the samples, times DENSE_COST  [out]
+        Samples; features, from a whole group on.
+    costs : int32 (groups,)
+        What a feature of each group costs, on the scale of DENSE_COST    [out]
 
     Returns
     -------
     pointer to int32, int, bool
-        The lists of every tile of features, their stride, whether any of these is not DENSE.
+        The lists of all features, their stride, whether any of these is not DENSE.
     """
-    n, ld = stage[t.IN], stage[t.LD_IN]
-    stride = batch + 1
+    stride = batch + ROOM
     lists = int32s(frame[t.LISTS])
     some = False
-    for k in range(k0, k1, TILE_ROWS):
-        listed = advance(lists, k // TILE_ROWS * stride)
-        entries, columns = advance(listed, 1), min(TILE_ROWS, n - k)
-        at = advance(x, k)
-        count = nonzero_rows(at, ld, min(batch, PROBE), columns, entries)
-        if count < min(batch, PROBE):
-            count = nonzero_rows(at, ld, batch, columns, entries)
-        else:
-            count = batch
-        pays = _pays(count, batch)
-        carray(listed, (1,))[0] = count if pays else DENSE
-        costs[k // TILE_ROWS] = count * DENSE_COST // batch
-        some |= pays
+    for k in range(k0, k1, GROUP):
+        group = advance(lists, k // LIST_FEATURES * stride)
+        columns = min(GROUP, stage[t.IN] - k)
+        list_group(advance(x, k), stage[t.LD_IN], batch, columns, group, stride)
+        cost = 0
+        for first in range(0, GROUP, LIST_FEATURES):
+            length = carray(advance(group, first // LIST_FEATURES * stride), (1,))
+            count = length[0]
+            pays = _pays(count, batch)
+            length[0] = count if pays else DENSE
+            if first < columns:
+                cost += count * DENSE_COST // batch + (LIST_COST if pays else 0)
+                some |= pays
+        costs[k // GROUP] = cost * LIST_FEATURES // columns
     return lists, stride, some
+
+
+@helper
+def list_group(x, ld, batch, columns, lists, stride):
+    """Make the lists of a group of features, each with its length before it."""
+    bits = stack_room(int16s(0), SLAB_BYTES)
+    masks = carray(bits, (SLAB,))
+    for first in range(0, GROUP, LIST_FEATURES):
+        carray(advance(lists, first // LIST_FEATURES * stride), (1,))[0] = 0
+    for i0 in range(0, batch, SLAB):
+        rows = min(SLAB, batch - i0)
+        for i in range(rows):
+            masks[i] = nonzero_bits(advance(x, (i0 + i) * ld), columns)
+        for i in range(rows, (rows + GROUP - 1) // GROUP * GROUP):
+            masks[i] = 0
+        whole = True
+        for first in range(0, GROUP, LIST_FEATURES):
+            listed = advance(lists, first // LIST_FEATURES * stride)
+            length = carray(listed, (1,))
+            count = length[0]
+            for i in range(0, rows, GROUP):
+                count += note_places(
+                    advance(bits, i), LIST_MASK << first, i0 + i, advance(listed, 1 + count)
+                )
+            length[0] = count
+            whole &= count == i0 + rows or first >= columns
+        if whole:
+            for first in range(0, GROUP, LIST_FEATURES):
+                carray(advance(lists, first // LIST_FEATURES * stride), (1,))[0] = batch
+            return
 
 
 WEIGHTS, FIRST_DELTA, INPUT = 0, 1, 2

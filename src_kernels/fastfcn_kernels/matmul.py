@@ -101,9 +101,9 @@ def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
                 v += vectors
 
 
-@native("npnpnpnnnpnnnnln")
+@native("npnpnpnnnpnnnnlnn")
 def listed_matmul(
-    matmul_at, c, ldc, start, lds, a, rsa, csa, stride, b, ldb, m, n, depth, lists, ldl
+    matmul_at, c, ldc, start, lds, a, rsa, csa, stride, b, ldb, m, n, depth, lists, ldl, tile_rows
 ):
     """Matrix product that leaves products with zero out: c = start + a b.
 
@@ -114,8 +114,10 @@ def listed_matmul(
     stride : int
         Element (i, k) of a, at place s of its tile's list, lies at i·rsa + k·csa + s·stride.
     lists, ldl : pointer to int32, int
-        (⌈m/TILE_ROWS⌉, ldl): for each tile of rows how many k follow, then those k, ascending;
+        (⌈m/tile_rows⌉, ldl): for each tile of rows how many k follow, then those k, ascending;
         DENSE in place of their number for all                            [in]
+    tile_rows : int
+        Rows that share a list, at most TILE_ROWS.
 
     Others as :func:`matmul`.
 
@@ -130,9 +132,9 @@ def listed_matmul(
     while v < total:
         vectors = panel_width(m, total - v)
         j = v * width
-        for i in range(0, m, TILE_ROWS):
-            rows = min(TILE_ROWS, m - i)
-            listed = advance(lists, i // TILE_ROWS * ldl)
+        for i in range(0, m, tile_rows):
+            rows = min(tile_rows, m - i)
+            listed = advance(lists, i // tile_rows * ldl)
             count = carray(listed, (1,))[0]
             c_tile, start_tile = advance(c, i * ldc + j), advance(start, i * lds + j)
             a_tile, b_panel = advance(a, i * rsa), advance(b, j)

@@ -10,6 +10,26 @@ from numba.extending import intrinsic
 from fastfcn_kernels.simd import VECTOR_BYTES, splat
 
 
+def _compressed(builder: Any, values: Any, mask: Any) -> Any:
+    """Emit the values under a mask, moved together to the front."""
+    kind, bits = values.type, mask.type
+    compress = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(kind, [kind, bits, kind]),
+        f"llvm.experimental.vector.compress.v{kind.count}i{kind.element.width}",
+    )
+    return builder.call(compress, [values, mask, ir.Constant(kind, ir.Undefined)])
+
+
+def _count_ones(builder: Any, mask: Any, index: Any) -> Any:
+    """Emit how many bits of a mask are set, as an ``index``."""
+    word = ir.IntType(mask.type.count)
+    popcount = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(word, [word]), f"llvm.ctpop.i{word.width}"
+    )
+    return builder.zext(builder.call(popcount, [builder.bitcast(mask, word)]), index)
+
+
 @intrinsic
 def nonzero_columns(typingctx: Any, x: Any, ld: Any, rows: Any, columns: Any, out: Any) -> Any:
     """List the columns in which some row is not zero; return how many they are.
@@ -36,17 +56,6 @@ def nonzero_columns(typingctx: Any, x: Any, ld: Any, rows: Any, columns: Any, ou
         index = end.type
         words = ir.VectorType(ir.IntType(bits), width)
         places = ir.VectorType(ir.IntType(32), width)
-        mask_type = ir.VectorType(ir.IntType(1), width)
-        compress = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(places, [places, mask_type, places]),
-            f"llvm.experimental.vector.compress.v{width}i32",
-        )
-        popcount = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.IntType(width), [ir.IntType(width)]),
-            f"llvm.ctpop.i{width}",
-        )
         entry = builder.block
         head, column, row, each, filled, done = (
             builder.append_basic_block(f"nonzero.{name}")
@@ -77,11 +86,10 @@ def nonzero_columns(typingctx: Any, x: Any, ld: Any, rows: Any, columns: Any, ou
         mask = builder.icmp_unsigned("!=", any_bits, ir.Constant(words, None))
         steps = ir.Constant(places, list(range(width)))
         here = builder.add(splat(builder, builder.trunc(j, ir.IntType(32)), places), steps)
-        packed = builder.call(compress, [here, mask, ir.Constant(places, ir.Undefined)])
+        packed = _compressed(builder, here, mask)
         to = builder.bitcast(builder.gep(target, [found]), places.as_pointer())
         builder.store(packed, to).align = 4
-        more = builder.call(popcount, [builder.bitcast(mask, ir.IntType(width))])
-        more = builder.zext(more, index)
+        more = _count_ones(builder, mask, index)
         for phi, start, then in (
             (j, index(0), builder.add(j, index(width))),
             (found, index(0), builder.add(found, more)),
@@ -95,61 +103,69 @@ def nonzero_columns(typingctx: Any, x: Any, ld: Any, rows: Any, columns: Any, ou
     return n(x, n, n, n, out), codegen
 
 
+GROUP = 16
+"""Elements that are looked at at once where lists go down a matrix; a bit each."""
+
+
 @intrinsic
-def nonzero_rows(typingctx: Any, x: Any, ld: Any, rows: Any, columns: Any, out: Any) -> Any:
-    """List the rows in which one of the first columns is not zero; return how many they are.
+def nonzero_bits(typingctx: Any, x: Any, columns: Any) -> Any:
+    """Return a bit for each of the first columns of a row: whether it is not zero.
 
     Parameters
     ----------
-    x, ld, rows : pointer, int, int
-        (rows, 8), row stride ld; all 8 are read                          [in]
+    x : pointer
+        (GROUP,), all of which are read                                   [in]
     columns : int
-        At most TILE_ROWS.
-    out : pointer to int32
-        The list, with room for every row                                 [out]
+        How many count, at most GROUP.
 
     Notes
     -----
     -0 counts as not zero.
     """
-    n = types.intp
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        base, stride, row_count, column_count, target = args
         bits = x.dtype.bitwidth
-        words = ir.VectorType(ir.IntType(bits), 8)
-        byte, place, index = ir.IntType(8), ir.IntType(32), row_count.type
-        columns = builder.trunc(column_count, byte)
-        wanted = builder.sub(builder.shl(byte(1), columns), byte(1))
-        entry = builder.block
-        head, body, done = (
-            builder.append_basic_block(f"rows.{name}") for name in ("head", "body", "done")
-        )
-        builder.branch(head)
-        builder.position_at_end(head)
-        i, count, offset = (builder.phi(index) for _ in range(3))
-        builder.cbranch(builder.icmp_signed("<", i, row_count), body, done)
-        builder.position_at_end(body)
-        address = builder.bitcast(builder.gep(base, [offset]), words.as_pointer())
-        value = builder.load(address, typ=words)
+        words, short, long = ir.VectorType(ir.IntType(bits), GROUP), ir.IntType(16), ir.IntType(32)
+        value = builder.load(builder.bitcast(args[0], words.as_pointer()), typ=words)
         value.align = bits // 8
-        mask = builder.icmp_unsigned("!=", value, ir.Constant(words, None))
-        hits = builder.and_(builder.bitcast(mask, byte), wanted)
-        # Stored in any case, and kept by counting it: no branch to mispredict.
-        builder.store(builder.trunc(i, place), builder.gep(target, [count])).align = 4
-        hit = builder.zext(builder.icmp_unsigned("!=", hits, byte(0)), index)
-        for phi, then in (
-            (i, builder.add(i, index(1))),
-            (count, builder.add(count, hit)),
-            (offset, builder.add(offset, stride)),
-        ):
-            phi.add_incoming(index(0), entry)
-            phi.add_incoming(then, body)
-        builder.branch(head)
-        builder.position_at_end(done)
-        return count
+        found = builder.icmp_unsigned("!=", value, ir.Constant(words, None))
+        count = builder.trunc(args[1], long)
+        wanted = builder.sub(builder.shl(long(1), count), long(1))
+        return builder.and_(builder.bitcast(found, short), builder.trunc(wanted, short))
 
-    return n(x, n, n, n, out), codegen
+    return types.int16(x, types.intp), codegen
+
+
+@intrinsic
+def note_places(typingctx: Any, masks: Any, pattern: Any, first: Any, out: Any) -> Any:
+    """List the places of the masks that share a bit with a pattern; return how many they are.
+
+    Parameters
+    ----------
+    masks : pointer to int16
+        (GROUP,)                                                          [in]
+    pattern : int
+    first : int
+        Place of the first mask.
+    out : pointer to int32
+        The list, with room for GROUP                                     [out]
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        short, long = ir.IntType(16), ir.IntType(32)
+        shorts, places = ir.VectorType(short, GROUP), ir.VectorType(long, GROUP)
+        value = builder.load(builder.bitcast(args[0], shorts.as_pointer()), typ=shorts)
+        value.align = 2
+        wanted = splat(builder, builder.trunc(args[1], short), shorts)
+        shared = builder.and_(value, wanted)
+        mask = builder.icmp_unsigned("!=", shared, ir.Constant(shorts, None))
+        here = splat(builder, builder.trunc(args[2], long), places)
+        here = builder.add(here, ir.Constant(places, list(range(GROUP))))
+        packed = _compressed(builder, here, mask)
+        builder.store(packed, builder.bitcast(args[3], places.as_pointer())).align = 4
+        return _count_ones(builder, mask, args[1].type)
+
+    return types.intp(masks, types.intp, types.intp, out), codegen
 
 
 @intrinsic

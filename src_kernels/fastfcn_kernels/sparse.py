@@ -13,7 +13,7 @@ from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.gather import sample_of
 from fastfcn_kernels.lists import DENSE_COST
 from fastfcn_kernels.memory import advance, int32s, int64s, reals
-from fastfcn_kernels.simd import TILE_ROWS
+from fastfcn_kernels.scans import GROUP
 from fastfcn_kernels.stages import place, stage_at
 
 
@@ -104,7 +104,7 @@ def sparse_forward(frame_at, work, i0, i1, z, start, weight):
             frame[t.LISTED],
             (
                 frame[t.MATMUL], advance(z, (i - i0) * ld), ld, start, 0, a, 0, 0, 1, weight, ld,
-                1, n, 0, listed, 0,
+                1, n, 0, listed, 0, 1,
             ),
         )  # fmt: skip
 
@@ -136,10 +136,10 @@ def sort_by_feature(frame_at, work, count, k0, k1, costs_at):
     work : pointer
         Not read.
     costs_at : pointer to int32
-        (tiles,): what each tile of features costs, of DENSE_COST         [out]
+        (groups,): what each group of features costs, of DENSE_COST         [out]
     """
     frame = carray(frame_at, (t.FRAME_SIZE,))
-    costs = carray(costs_at, ((k1 + TILE_ROWS - 1) // TILE_ROWS,))
+    costs = carray(costs_at, ((k1 + GROUP - 1) // GROUP,))
     lists, values = int32s(frame[t.ROW_LISTS]), reals(frame[t.ROW_VALUES], work)
     row_at = carray(int64s(frame[t.ROW_AT]), (count,))
     begins = carray(int64s(frame[t.FEATURE_AT]), (k1,))
@@ -161,9 +161,9 @@ def sort_by_feature(frame_at, work, count, k0, k1, costs_at):
         begins[k] = at
         carray(advance(samples_at, at + k), (1,))[0] = 0
         at += entries
-        if k % TILE_ROWS == 0:
-            costs[k // TILE_ROWS] = 0
-        costs[k // TILE_ROWS] += entries * DENSE_COST // (count * TILE_ROWS)
+        if k % GROUP == 0:
+            costs[k // GROUP] = 0
+        costs[k // GROUP] += entries * DENSE_COST // (count * GROUP)
     for i in range(count):
         listed = advance(lists, row_at[i] + i)
         entries = carray(listed, (1,))[0]
@@ -206,5 +206,5 @@ def sparse_gradient(frame_at, work, k0, rows, gradient):
         c = advance(gradient, r * ld)
         call(
             frame[t.LISTED],
-            (frame[t.MATMUL], c, ld, zeros, 0, a, 0, 0, 1, delta, ld, 1, n, 0, listed, 0),
+            (frame[t.MATMUL], c, ld, zeros, 0, a, 0, 0, 1, delta, ld, 1, n, 0, listed, 0, 1),
         )

@@ -13,7 +13,7 @@ from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.lists import DENSE_COST, row_lists
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, int64s, reals
-from fastfcn_kernels.scans import transpose_block
+from fastfcn_kernels.scans import GROUP, transpose_block
 from fastfcn_kernels.simd import TILE_ROWS, lanes
 
 
@@ -91,7 +91,7 @@ def forward_rows(frame_at, work, thread, i0, i1, skips, first, count, s0, s1):
                         frame[t.LISTED],
                         (
                             frame[t.MATMUL], z, ld, start, 0, x, ld_in, 1, 0, weight, ld,
-                            rows, n, stage[t.IN], lists, stride,
+                            rows, n, stage[t.IN], lists, stride, TILE_ROWS,
                         ),
                     )  # fmt: skip
             if not listed:
@@ -208,12 +208,12 @@ def share_of_features(frame, s, thread, n_threads, costs):
     """Return the input features k0, k1 of stage s that fall to a thread.
 
     All weights of the network are laid end to end and cut into parts of equal cost, so that threads
-    finish together; cuts are at whole tiles.
+    finish together; cuts are at whole tiles, or groups of the first stage.
 
     Parameters
     ----------
-    costs : int32 (tiles,) or (0,)
-        Cost of a row of each tile of the first stage; empty: all alike.
+    costs : int32 (groups,) or (0,)
+        Cost of a row of each group of the first stage; empty: all alike.
     """
     total = 0
     before = 0
@@ -241,9 +241,9 @@ def _cost_before(stage, s, k, costs):
     if s > 0 or costs.size == 0:
         return k * stage[t.LD] * (DENSE_COST + UPDATE_COST)
     total = 0
-    for tile in range((k + TILE_ROWS - 1) // TILE_ROWS):
-        total += costs[tile] + UPDATE_COST
-    return total * TILE_ROWS * stage[t.LD]
+    for group in range((k + GROUP - 1) // GROUP):
+        total += costs[group] + UPDATE_COST
+    return total * GROUP * stage[t.LD]
 
 
 @helper
@@ -255,10 +255,10 @@ def _feature_at(stage, s, cost, costs):
     if s > 0 or costs.size == 0:
         row = stage[t.LD] * (DENSE_COST + UPDATE_COST)
         return n if cost >= n * row else cost // row // TILE_ROWS * TILE_ROWS
-    for tile in range((n + TILE_ROWS - 1) // TILE_ROWS):
+    for group in range((n + GROUP - 1) // GROUP):
         if cost <= 0:
-            return tile * TILE_ROWS
-        cost -= (costs[tile] + UPDATE_COST) * TILE_ROWS * stage[t.LD]
+            return group * GROUP
+        cost -= (costs[group] + UPDATE_COST) * GROUP * stage[t.LD]
     return n
 
 

@@ -76,7 +76,7 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     # Zero-skipping: int32, see lists.py.
     SKIPS,  # whether zeros of the input may be skipped
     LISTS,  # address of the lists
-    COSTS,  # address of two generations of the weight gradient's cost, a number a tile
+    COSTS,  # address of two generations of the weight gradient's cost, a number a group
     FINITE,  # address of the threads' flags
     # Sparse data, packed: see sparse.py.
     ROW_AT,  # address of where each row's entries begin, int64

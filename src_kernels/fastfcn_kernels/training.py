@@ -13,13 +13,20 @@ from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.elementary import like
 from fastfcn_kernels.gather import ask_for_part, gather_rows
-from fastfcn_kernels.lists import FIRST_DELTA, WEIGHTS, all_flags, feature_lists, set_flag
+from fastfcn_kernels.lists import (
+    FIRST_DELTA,
+    LIST_FEATURES,
+    WEIGHTS,
+    all_flags,
+    feature_lists,
+    set_flag,
+)
 from fastfcn_kernels.losses import normaliser
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, float64s, int32s, reals
 from fastfcn_kernels.optimisers import hyperparameters_of
 from fastfcn_kernels.passes import backward_stages, bounds_of
-from fastfcn_kernels.scans import all_finite
+from fastfcn_kernels.scans import GROUP, all_finite
 from fastfcn_kernels.simd import TILE_ROWS, default_fp_mode, restore_fp_mode
 from fastfcn_kernels.stages import (
     bias_gradient,
@@ -81,17 +88,17 @@ def learn(frame_at, work, thread, n_threads, first, count, phase):
 
 @helper
 def _old_and_new_costs(frame, first, count):
-    """Return two generations of the first stage's costs, a number a tile; empty without lists.
+    """Return two generations of the first stage's costs, a number a group; empty without lists.
 
     Every thread divides the work by those of the step before, and writes this one's for its share.
     """
     counts = frame[t.X_INDPTR] != 0 or frame[t.SKIPS] != 0
-    tiles = (stage_at(frame, 0)[t.IN] + TILE_ROWS - 1) // TILE_ROWS if counts else 0
+    groups = (stage_at(frame, 0)[t.IN] + GROUP - 1) // GROUP if counts else 0
     generation = first // frame[t.BATCH] & 1
     at = int32s(frame[t.COSTS])
     return (
-        carray(advance(at, (1 - generation) * tiles), (tiles,)),
-        carray(advance(at, generation * tiles), (tiles,)),
+        carray(advance(at, (1 - generation) * groups), (groups,)),
+        carray(advance(at, generation * groups), (groups,)),
     )
 
 
@@ -109,6 +116,25 @@ def _step(frame, work, first, others, parameter, state, gradient, size):
             size,
         ),
     )
+
+
+@helper
+def _update_rows(frame, work, first, s, k, rows, gradient):
+    """Update some rows of stage s's weight; tell whether the first weight's are finite.
+
+    A few at a time: they are looked at while they are in the first-level cache.
+    """
+    stage = stage_at(frame, s)
+    looks = s == 0 and frame[t.SKIPS] != 0
+    few = TILE_ROWS * stage[t.LD]
+    weight, state = stage[t.WEIGHT] + k * stage[t.LD], stage[t.WEIGHT_STATE] + k * stage[t.LD]
+    finite = True
+    for j in range(0, rows * stage[t.LD], few):
+        size = min(few, rows * stage[t.LD] - j)
+        _step(frame, work, first, 0, weight + j, state + j, advance(gradient, j), size)
+        if looks:
+            finite &= all_finite(advance(reals(frame[t.PARAMS], work), weight + j), size)
+    return finite
 
 
 @helper
@@ -179,8 +205,11 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
             finite = True
             for k in range(k0, k1, chunk):
                 rows = min(chunk, k1 - k)
-                at, offset, size = advance(x, k), stage[t.WEIGHT] + k * ld, rows * ld
-                gradient = advance(grads, offset) if clips else scratch
+                if s == 0:
+                    part, parts = (k - k0) // chunk, (k1 - k0 + chunk - 1) // chunk
+                    ask_for_part(frame, first + count, i0, i1, part, parts)
+                at = advance(x, k)
+                gradient = advance(grads, stage[t.WEIGHT] + k * ld) if clips else scratch
                 if s == 0 and sparse:
                     call(frame[t.SPARSE_GRADIENT], (frame_at, work, k, rows, gradient))
                 elif listed:
@@ -188,7 +217,8 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
                         frame[t.LISTED],
                         (
                             frame[t.MATMUL], gradient, ld, zeros, 0, at, 1, ld_in, 0, delta, ld,
-                            rows, n, count, advance(lists, k // TILE_ROWS * stride), stride,
+                            rows, n, count, advance(lists, k // LIST_FEATURES * stride), stride,
+                            LIST_FEATURES,
                         ),
                     )  # fmt: skip
                 else:
@@ -200,17 +230,7 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
                 if clips:
                     _note_squares(_norms(frame, s), k, gradient, rows, ld)
                 else:
-                    state, looks = stage[t.WEIGHT_STATE] + k * ld, s == 0 and frame[t.SKIPS] != 0
-                    # A few rows at a time: looked at while they are in the first-level cache.
-                    for j in range(0, size, TILE_ROWS * ld):
-                        some = min(TILE_ROWS * ld, size - j)
-                        if s == 0:
-                            part = (k - k0 + j // ld) // TILE_ROWS
-                            parts = (k1 - k0 + TILE_ROWS - 1) // TILE_ROWS
-                            ask_for_part(frame, first + count, i0, i1, part, parts)
-                        _step(frame, work, first, 0, offset + j, state + j, advance(gradient, j), some)
-                        if looks:
-                            finite &= all_finite(advance(params, offset + j), some)
+                    finite &= _update_rows(frame, work, first, s, k, rows, gradient)
             if not clips:
                 _weights_done(frame, stage, s, params, work, thread, k0, k1, finite)
         alone = stage[t.KIND] > t.LINEAR and s % n_threads == thread
@@ -282,15 +302,15 @@ def clipped_update(frame_at, work, thread, n_threads, first, count, phase):
         if k1 > k0 and stage[t.WEIGHT_STATE] >= 0:
             finite = True
             for k in range(k0, k1, GRADIENT_ROWS):
-                offset, size = stage[t.WEIGHT] + k * ld, min(GRADIENT_ROWS, k1 - k) * ld
-                gradient = carray(advance(grads, offset), (size,))
-                for j in range(size):
+                offset, rows = stage[t.WEIGHT] + k * ld, min(GRADIENT_ROWS, k1 - k)
+                gradient = carray(advance(grads, offset), (rows * ld,))
+                for j in range(rows * ld):
                     gradient[j] *= factor
-                state = stage[t.WEIGHT_STATE] + k * ld
-                others = 0 if stage[t.KIND] == t.LINEAR else 1
-                _step(frame, work, first, others, offset, state, advance(grads, offset), size)
-                if s == 0 and frame[t.SKIPS] != 0:
-                    finite &= all_finite(advance(params, offset), size)
+                if stage[t.KIND] == t.LINEAR:
+                    finite &= _update_rows(frame, work, first, s, k, rows, advance(grads, offset))
+                else:
+                    state = stage[t.WEIGHT_STATE]
+                    _step(frame, work, first, 1, offset, state, advance(grads, offset), ld)
             if stage[t.KIND] == t.LINEAR:
                 _weights_done(frame, stage, s, params, work, thread, k0, k1, finite)
         if k0 == 0 and k1 > 0 and stage[t.BIAS_STATE] >= 0:

@@ -43,11 +43,11 @@ def operands(m, k, n, dtype, seed=0):
     return a, b, start
 
 
-def into(a, b, start, n, frame, transposed=False, lists=None, packed=None):
+def into(a, b, start, n, frame, transposed=False, lists=None, packed=None, tile_rows=ROWS):
     """Run c = start + a b into a frame: ``start`` is one row, or None to add to what is there.
 
-    ``transposed`` hands over aᵀ, ``lists`` (tiles, ldl) the k of each tile of rows; ``packed`` the
-    values of a as they lie in the lists.
+    ``transposed`` hands over aᵀ, ``lists`` (tiles, ldl) the k of each tile of ``tile_rows`` rows;
+    ``packed`` the values of a as they lie in the lists.
     """
     m, depth = a.shape
     ldc = frame.shape[1]
@@ -64,7 +64,7 @@ def into(a, b, start, n, frame, transposed=False, lists=None, packed=None):
         left = (*left, 0)
     else:
         left = (packed.ctypes.data, packed.shape[1], 0, 1)
-    listed = (lists.ctypes.data, lists.shape[1])
+    listed = (lists.ctypes.data, lists.shape[1], tile_rows)
     dense = matmul.address(frame.dtype)
     listed_matmul.function(frame.dtype)(dense, c, ldc, *first, *left, *right, *listed)
 

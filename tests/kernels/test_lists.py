@@ -13,7 +13,15 @@ from fastfcn import nn
 from fastfcn.frame import source
 from fastfcn_kernels import passes, scans
 from fastfcn_kernels import table as t
-from fastfcn_kernels.lists import DENSE, DENSE_COST, list_stride
+from fastfcn_kernels.lists import (
+    DENSE,
+    DENSE_COST,
+    LIST_FEATURES,
+    ROOM,
+    SLAB,
+    list_group,
+    list_stride,
+)
 from fastfcn_kernels.stages import UPDATE_COST, share_of_features
 from kernels.operands import DTYPES, ROWS, lanes, operands, product, same_bits
 
@@ -21,9 +29,9 @@ BEYOND = 1 << 29
 """An index that must not be followed."""
 
 
-def lists_of(a, dense=()):
+def lists_of(a, dense=(), tile_rows=ROWS):
     """What a product over a may be given: for each tile of rows, the k that count."""
-    tiles = [a[i : i + ROWS] for i in range(0, len(a), ROWS)]
+    tiles = [a[i : i + tile_rows] for i in range(0, len(a), tile_rows)]
     lists = np.full((len(tiles), a.shape[1] + 2), BEYOND, np.int32)
     for i, tile in enumerate(tiles):
         counted = np.flatnonzero((tile != 0).any(axis=0))
@@ -61,11 +69,12 @@ PATTERNS = ["random", "one-hot", "zero rows", "zero columns", "negative zeros", 
     pattern=st.sampled_from(PATTERNS),
     dtype=st.sampled_from(DTYPES),
     transposed=st.booleans(),
+    tile_rows=st.integers(1, ROWS),
     seed=st.integers(0, 2**31),
     data=st.data(),
 )
 def test_leaving_zeros_out_gives_the_bits_of_the_whole_product(
-    m, k, n, density, pattern, dtype, transposed, seed, data
+    m, k, n, density, pattern, dtype, transposed, tile_rows, seed, data
 ):
     rng = np.random.default_rng(seed)
     _, b, start = operands(m, k, n, dtype, seed)
@@ -73,9 +82,9 @@ def test_leaving_zeros_out_gives_the_bits_of_the_whole_product(
     start[rng.random(start.size) < 0.3] = -0.0
     a = sparse(m, k, density, pattern, dtype, rng)
     expected = product(a, b, start, n)
-    dense = data.draw(st.sets(st.integers(0, (m - 1) // ROWS)))
-    lists = lists_of(a, dense)
-    assert same_bits(product(a, b, start, n, transposed=transposed, lists=lists), expected)
+    dense = data.draw(st.sets(st.integers(0, (m - 1) // tile_rows)))
+    how = {"transposed": transposed, "lists": lists_of(a, dense, tile_rows), "tile_rows": tile_rows}
+    assert same_bits(product(a, b, start, n, **how), expected)
 
 
 @settings(deadline=None, max_examples=60)
@@ -145,10 +154,10 @@ def _columns(real):
     return run
 
 
-def _rows(real):
-    @compiled(real, N, N, N, INDICES, INDICES)
-    def run(x, ld, rows, columns, out, count):
-        carray(count, (1,))[0] = scans.nonzero_rows(x, ld, rows, columns, out)
+def _group(real):
+    @compiled(real, N, N, N, INDICES, N)
+    def run(x, ld, rows, columns, lists, stride):
+        list_group(x, ld, rows, columns, lists, stride)
 
     return run
 
@@ -169,9 +178,7 @@ def _transpose(real):
     return run
 
 
-COLUMNS, NONZERO_ROWS, FINITE, TRANSPOSE = map(
-    each_precision, (_columns, _rows, _finite, _transpose)
-)
+COLUMNS, GROUP_OF, FINITE, TRANSPOSE = map(each_precision, (_columns, _group, _finite, _transpose))
 
 
 def values(dtype):
@@ -204,20 +211,40 @@ def test_columns_are_listed_in_which_some_row_is_not_zero(rows, columns, dtype, 
 
 @settings(deadline=None)
 @given(
-    rows=st.integers(1, 200),
-    columns=st.integers(1, ROWS),
+    rows=st.integers(1, 300),
+    columns=st.integers(1, scans.GROUP),
     dtype=st.sampled_from(DTYPES),
     seed=st.integers(0, 2**31),
 )
-def test_rows_are_listed_in_which_some_column_is_not_zero(rows, columns, dtype, seed):
+def test_samples_are_listed_in_which_one_of_a_lists_features_is_not_zero(
+    rows, columns, dtype, seed
+):
     rng = np.random.default_rng(seed)
     x = rng.choice(values(dtype), (rows, 24))
     x[rng.random(rows) < rng.random()] = 0.0
-    out = np.full(rows + 1, -5, np.int32)
-    count = np.zeros(1, np.int32)
-    NONZERO_ROWS[x.dtype](x, 24, rows, columns, out, count)
-    assert out[: count[0]].tolist() == np.flatnonzero((x[:, :columns] != 0).any(axis=1)).tolist()
-    assert out[-1] == -5
+    stride = rows + ROOM
+    lists = np.full(scans.GROUP // LIST_FEATURES * stride + 1, -5, np.int32)
+    GROUP_OF[x.dtype](x, 24, rows, columns, lists, stride)
+    assert lists[-1] == -5
+    x[:, columns:] = 0.0
+    counted = [(x[:, k : k + LIST_FEATURES] != 0).any(axis=1) for k in range(0, columns, 4)]
+    ends = [min(end, rows) for end in range(SLAB, rows + SLAB, SLAB)]
+    dense = any(all(counts[:end].all() for counts in counted) for end in ends)
+    for place, counts in enumerate(counted):
+        length, *entries = lists[place * stride : (place + 1) * stride].tolist()
+        assert length == (rows if dense else counts.sum())
+        if not dense:
+            assert entries[:length] == np.flatnonzero(counts).tolist()
+
+
+def test_features_whose_first_samples_all_count_are_taken_for_dense():
+    rows, stride = 3 * SLAB, 3 * SLAB + ROOM
+    x = np.zeros((rows, 16), np.float32)
+    x[:SLAB] = 1.0
+    lists = np.full(scans.GROUP // LIST_FEATURES * stride, -5, np.int32)
+    GROUP_OF[x.dtype](x, 16, rows, 16, lists, stride)
+    assert (lists[::stride] == rows).all()
+    assert (lists[SLAB + ROOM : stride] == -5).all(), "the others are not looked at"
 
 
 def test_negative_zero_counts_in_a_list():
@@ -304,9 +331,9 @@ def test_rows_that_begin_dense_are_not_searched_for_zeros(dtype):
 
 
 @compiled(NUMBERS, INDICES, N, NUMBERS, N, N)
-def shares(frame, costs, tiles, out, stages, threads):
+def shares(frame, costs, groups, out, stages, threads):
     words = carray(frame, (t.FRAME_SIZE,))
-    measured = carray(costs, (tiles,))
+    measured = carray(costs, (groups,))
     result = carray(out, (stages, threads, 2))
     for s in range(stages):
         for thread in range(threads):
@@ -330,13 +357,13 @@ def test_shares_of_all_threads_tile_the_features_of_every_stage(
     table[:, t.KIND] = t.ACTIVATION_ALONE
     for s, n, out in zip(linear, widths[:-1], widths[1:], strict=True):
         table[s, [t.KIND, t.IN, t.LD]] = t.LINEAR, n, -(-out // 16) * 16
-    tiles = -(-widths[0] // ROWS)
+    groups = -(-widths[0] // scans.GROUP)
     cost = st.integers(0, DENSE_COST)
-    costs = np.array(data.draw(st.lists(cost, min_size=tiles, max_size=tiles)), np.int32)
+    costs = np.array(data.draw(st.lists(cost, min_size=groups, max_size=groups)), np.int32)
     frame = np.zeros(t.FRAME_SIZE, np.int64)
     frame[t.STAGES], frame[t.N_STAGES] = table.ctypes.data, len(table)
     out = np.full((len(table), threads, 2), -1, np.int64)
-    shares(frame, costs, tiles if measured else 0, out, len(table), threads)
+    shares(frame, costs, groups if measured else 0, out, len(table), threads)
 
     spent, largest = np.zeros(threads), 0
     for s in linear:
@@ -344,11 +371,12 @@ def test_shares_of_all_threads_tile_the_features_of_every_stage(
         cuts = [0, *out[s, :, 1].tolist()]
         assert out[s, :, 0].tolist() == cuts[:-1], "each share begins where the one before ends"
         assert cuts[-1] == n and cuts == sorted(cuts)
-        assert all(cut % ROWS == 0 or cut == n for cut in cuts)
+        step = scans.GROUP if measured and s == 0 else ROWS
+        assert all(cut % step == 0 or cut == n for cut in cuts)
         a_row = np.full(n, DENSE_COST + UPDATE_COST)
         if measured and s == 0:
-            a_row = np.repeat(costs, ROWS)[:n] + UPDATE_COST
+            a_row = np.repeat(costs, scans.GROUP)[:n] + UPDATE_COST
         a_row = a_row * table[s, t.LD]
         spent += [a_row[k0:k1].sum() for k0, k1 in out[s]]
-        largest = max(largest, ROWS * a_row.max())
+        largest = max(largest, step * a_row.max())
     assert spent.max() <= spent.sum() / threads + 2 * len(linear) * largest
