@@ -25,6 +25,17 @@ def panel_width(m, vectors):
     return min(TILE_VECTORS, vectors)
 
 
+@helper
+def _tile_height(rows):
+    """Return how many of the rows left the next tile has; the last two share what there is.
+
+    A tile of one or two rows would wait for its vectors of b, each of which serves so few.
+    """
+    if TILE_ROWS < rows < 2 * TILE_ROWS:
+        return (rows + 1) // 2
+    return min(TILE_ROWS, rows)
+
+
 @native("pnpnpnnpnnnn")
 def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
     """Matrix product: c = start + a b.
@@ -75,12 +86,13 @@ def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
                         b_lines = 0
                     elif large and rsa == 1:
                         a_lines = (i1 - i0 + width - 1) // width
-                for i in range(i0, i1, TILE_ROWS):
+                i, line = i0, 0
+                while i < i1:
+                    rows = _tile_height(i1 - i)
                     c_tile = advance(c, i * ldc + j)
-                    line = (i - i0) // TILE_ROWS
                     of_b = line < b_lines
                     tile(
-                        min(TILE_ROWS, i1 - i),
+                        rows,
                         vectors,
                         c_tile,
                         ldc,
@@ -98,6 +110,8 @@ def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
                         else advance(a_next, (line - b_lines) * width),
                         ldb if of_b else csa,
                     )
+                    i += rows
+                    line += 1
                 v += vectors
 
 
