@@ -25,7 +25,7 @@ LIST_FEATURES = 4
 """Features that share a list: fewer samples have a number in one of four than of six, and a tile of
 four rows is as fast where what it multiplies with is near. In the forward pass it is not."""
 
-LIST_COST = 20
+LIST_COST = 32
 """Cost of a row's part in a list: it is made, and begun anew for each panel of columns."""
 
 SLAB = 64

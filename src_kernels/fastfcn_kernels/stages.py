@@ -233,13 +233,22 @@ def share_of_features(frame, s, thread, n_threads, costs):
 
 UPDATE_COST = 12
 """Cost of updating a row, where going through a whole batch of 128 costs DENSE_COST."""
+TRANSPOSE_COST = 32
+"""Cost of its transposed copy, on the same scale."""
+
+
+@helper
+def _dense_row(stage):
+    """Return the cost of a row of a stage that goes through the whole batch."""
+    copied = TRANSPOSE_COST if stage[t.TRANSPOSE] >= 0 else 0
+    return stage[t.LD] * (DENSE_COST + UPDATE_COST + copied)
 
 
 @helper
 def _cost_before(stage, s, k, costs):
     """Return the cost of the first k features of stage s."""
     if s > 0 or costs.size == 0:
-        return k * stage[t.LD] * (DENSE_COST + UPDATE_COST)
+        return k * _dense_row(stage)
     total = 0
     for group in range((k + GROUP - 1) // GROUP):
         total += costs[group] + UPDATE_COST
@@ -253,7 +262,7 @@ def _feature_at(stage, s, cost, costs):
     if cost <= 0:
         return 0
     if s > 0 or costs.size == 0:
-        row = stage[t.LD] * (DENSE_COST + UPDATE_COST)
+        row = _dense_row(stage)
         return n if cost >= n * row else cost // row // TILE_ROWS * TILE_ROWS
     for group in range((n + GROUP - 1) // GROUP):
         if cost <= 0:
