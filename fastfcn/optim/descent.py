@@ -47,7 +47,6 @@ class Descent:
         self._optimizer, self._objective = optimizer, objective
         vectors = [aligned_zeros(optimizer.slot, optimizer.dtype) for _ in range(4)]
         self._start, self._direction, self._gradient, self._old_gradient = vectors
-        self._room = np.zeros(2 * optimizer.history_size)
         self._found = np.zeros(4)
         self._stand()
         self._evaluate(0.0)
@@ -78,10 +77,11 @@ class Descent:
     def aim(self) -> None:
         """Choose the direction by what the optimiser remembers."""
         optimizer = self._optimizer
+        optimizer.check_state()  # each time: a callback may have changed it
         self._call(
             kernels.find_direction,
             self._gradient, optimizer.state, optimizer.slot, optimizer.history_size,
-            optimizer.pairs, self._direction, self._room,
+            optimizer.pairs, self._direction, np.zeros(2 * optimizer.history_size),
         )  # fmt: skip
         self._measure()
 

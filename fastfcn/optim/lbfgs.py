@@ -209,7 +209,6 @@ class LBFGS(Minimiser):
         Descent.compile(self.dtype)
 
     def _descent(self, objective: Objective) -> Descent:
-        self._check_state()
         self.evaluations, self.converged = 0, False
         return Descent(self, objective)
 

@@ -130,7 +130,7 @@ class Optimizer:
         ndarray (steps, 2, HYPERPARAMETERS)
             For weights, and for other parameters.
         """
-        self._check_state()
+        self.check_state()
         lr = self.lr * np.atleast_1d(np.asarray(factors, np.float64))
         step = self.steps + 1.0 + np.arange(len(lr))
         weight_decay = np.full(len(lr), self.weight_decay)
@@ -149,7 +149,7 @@ class Optimizer:
                 rows[:, others, place] = values
         return rows
 
-    def _check_state(self) -> None:
+    def check_state(self) -> None:
         """Raise where hyperparameters were changed that the state depends on."""
         if self.state.size != len(self.slots) * self.slot:
             raise RuntimeError(

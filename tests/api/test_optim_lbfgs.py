@@ -663,6 +663,43 @@ def test_a_memory_of_another_size_needs_another_optimiser():
         lbfgs.step(closure_of(net, lbfgs))
 
 
+class Once:
+    """Does something to the optimiser after the second epoch."""
+
+    def __init__(self, change):
+        self.change = change
+
+    def on_epoch_end(self, run):
+        if run.epoch == 2:
+            self.change(run.optimizer)
+
+
+def test_a_memory_that_a_callback_makes_larger_is_refused_with_what_was_reached():
+    net = network()
+    lbfgs = optim.LBFGS(net.parameters(), history_size=2, **EXACT)
+    x, y = data()
+    once = Once(lambda optimizer: setattr(optimizer, "history_size", 50))
+    options = {"loss": losses.CrossEntropyLoss(), "optimizer": lbfgs, "callbacks": [once]}
+    with pytest.raises(RuntimeError, match="make a new one"):
+        ff.fit(net, x, y, epochs=10, **options)
+    other, _, _ = fitted(epochs=2, hyper={"history_size": 2, **EXACT})
+    assert same_state(net.state_dict(), other.state_dict())
+
+
+def test_a_callback_may_load_the_state_of_a_larger_memory():
+    """As one that goes back to an earlier state does, whatever its options were."""
+    other, source = step_by_step(6, np.float64, {**EXACT, "history_size": 200})
+    state = source.state_dict()
+    once = Once(lambda optimizer: optimizer.load_state_dict(state))
+    net, lbfgs, _ = fitted(epochs=5, hyper={"history_size": 2, **EXACT}, callbacks=[once])
+    assert lbfgs.history_size == 200 and lbfgs.pairs == 9
+    twin, _, _ = fitted(epochs=2, hyper={"history_size": 2, **EXACT})
+    goes_on = optim.LBFGS(twin.parameters())
+    goes_on.load_state_dict({**state, "max_iter": 3})
+    goes_on.step(closure_of(twin, goes_on))
+    assert same_state(net.state_dict(), twin.state_dict())
+
+
 def test_parameters_that_a_callback_moves_are_where_the_next_iteration_begins():
     class Halve:
         def on_epoch_end(self, run):
