@@ -99,7 +99,7 @@ class Intake(NamedTuple):
 
 
 def split_off(data: Data, share: float) -> tuple[Data, Data]:
-    """Return the first rows, and the last: a share of all, rounded up.
+    """Return the first rows, and the last: a share of all above 0, rounded up.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def split_off(data: Data, share: float) -> tuple[Data, Data]:
         Where no row is left of the first, or none of either counts.
     """
     n = data.source.rows
-    rest = int(n * (1.0 - share) + 1e-9)  # 0.3 of 90 rows are 27 and not 28
+    rest = min(int(n * (1.0 - share) + 1e-9), n - 1)  # 0.3 of 90 rows are 27 and not 28
     if not rest:
         raise ValueError(
             f"validation_split must leave at least one of the {n} rows to train on, got {share}"
