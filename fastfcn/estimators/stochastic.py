@@ -11,6 +11,7 @@ from fastfcn.estimators.fitted import Fitted
 from fastfcn.estimators.fitting import step_threads, train
 from fastfcn.estimators.rows import Rows, split_off
 from fastfcn.estimators.solvers import make_optimizer, penalty_factor, renew_optimizer
+from fastfcn.optim.minimiser import Minimiser
 
 
 def fit_stochastic(
@@ -36,7 +37,8 @@ def fit_stochastic(
         rows, validation = split_off(e, rows)
     n = rows.x.shape[0]
     batch = _batch_rows(e.batch_size, n)
-    if not (incremental and hasattr(e, "optimizer_")):
+    made = getattr(e, "optimizer_", None)
+    if not incremental or made is None or isinstance(made, Minimiser):  # of solver="lbfgs" then
         renew_optimizer(e, make_optimizer(e, e.network_))
     begin_records(e, validation, incremental)
     decay = penalty_factor(e, n, batch, rows.sample_weight)

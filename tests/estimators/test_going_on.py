@@ -75,6 +75,24 @@ def test_a_loaded_model_learns_on(tmp_path: Any) -> None:
     assert_allclose(estimator.predict([[2]]), 1.0, rtol=1e-4)
 
 
+@BOTH
+@pytest.mark.parametrize(
+    "options",
+    [{"solver": "adam"}, {"solver": "sgd", "learning_rate": "invscaling"}, {"clip_norm": 1.0}],
+    ids=str,
+)
+def test_partial_fit_after_lbfgs_takes_steps_of_its_own_solver(kind: Any, options: Any) -> None:
+    x, y = iris()
+    estimator = kind(hidden_layer_sizes=5, solver="lbfgs", max_iter=3, random_state=0).fit(x, y)
+    before = [w.copy() for w in estimator.coefs_]
+    rate = 1e-6
+    estimator.set_params(**{"solver": "adam", "learning_rate_init": rate, **options})
+    estimator.partial_fit(x, y)
+    moved = max(abs(w - old).max() for w, old in zip(estimator.coefs_, before, strict=True))
+    assert 0.0 < moved <= 100 * rate
+    assert estimator.optimizer_.steps == 1
+
+
 # ---- warm_start --------------------------------------------------------------------------------
 
 
