@@ -290,6 +290,8 @@ def _from_standard_input(target: str | None, columns: Sequence[str] | None) -> R
     """Read CSV from standard input."""
     from fastfcn.datasets.tables import read_csv
 
+    if sys.stdin is None:  # closed by who started this
+        raise ValueError(f"{called(STANDARD_INPUT)} must be open to be read, and is closed")
     with io.TextIOWrapper(sys.stdin.buffer, "utf-8-sig", newline="") as lines:
         table = read_csv(lines, called(STANDARD_INPUT), target, columns)
     return Rows(table.x, table.y, {})

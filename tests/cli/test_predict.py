@@ -78,6 +78,13 @@ def test_standard_input_that_does_not_fit_is_refused_by_column(
     assert message in result.stderr
 
 
+def test_standard_input_that_is_closed_is_told_without_a_traceback(model) -> None:
+    code = f"{sys.executable} -m fastfcn predict out - <&-"
+    told = subprocess.run(code, shell=True, capture_output=True, text=True)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr == "Error: standard input must be open to be read, and is closed\n"
+
+
 def test_parquet_is_read_too(model) -> None:
     polars = pytest.importorskip("polars")
     polars.read_csv("f.csv").drop("kind").write_parquet("f.parquet")
