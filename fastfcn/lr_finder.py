@@ -13,6 +13,7 @@ from fastfcn.callbacks.run import TrainingRun
 from fastfcn.losses import Loss
 from fastfcn.nn.containers import Module
 from fastfcn.optim import Optimizer
+from fastfcn.optim.minimiser import Minimiser
 from fastfcn.training import fit
 from fastfcn.validation import as_int, as_real
 
@@ -118,6 +119,11 @@ def lr_find(
     divergence = as_real(divergence, "divergence")
     if divergence <= 1.0:
         raise ValueError(f"divergence must be above 1, got {divergence}")
+    if isinstance(optimizer, Minimiser):
+        raise ValueError(
+            "optimizer must take steps as long as its learning rate says, got "
+            f"{type(optimizer).__name__}, which searches for its own: there is nothing to find"
+        )
     sweep = _Sweep(np.geomspace(lowest, highest, steps), smoothing, divergence)
     with warnings.catch_warnings():  # divergence is what the sweep is for
         warnings.filterwarnings("ignore", "the loss is", RuntimeWarning)

@@ -150,3 +150,10 @@ def test_a_loader_and_other_options_of_fit_are_taken():
 def test_what_makes_no_sense_is_refused(options, match):
     with pytest.raises(ValueError, match=match):
         sweep(**options)
+
+
+def test_a_minimiser_has_no_rate_to_find():
+    net = mlp(SIZES)
+    with pytest.raises(ValueError, match="optimizer must take steps .* got LBFGS"):
+        sweep(net, optim.LBFGS(net.parameters()))
+    assert same_state(net.state_dict(), mlp(SIZES).state_dict())
