@@ -9,7 +9,6 @@ from sklearn.utils.validation import _check_sample_weight
 from fastfcn.estimators.fitted import Fitted
 from fastfcn.estimators.lbfgs import check_full_batch, fit_lbfgs
 from fastfcn.estimators.networks import hidden_sizes
-from fastfcn.estimators.outputs import out_activation
 from fastfcn.estimators.rows import Rows, given_rows
 from fastfcn.estimators.stochastic import fit_stochastic
 
@@ -94,7 +93,6 @@ class BaseFCN(Fitted):
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         target = self._encode(y, incremental)
-        self.out_activation_ = out_activation(self._criterion())
         weights = self._row_weights(y, sample_weight, incremental)
         if weights is not None and not weights.any():
             raise ValueError("the rows' weights must be above 0 for at least one, got zeros only")

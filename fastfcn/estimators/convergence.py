@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastfcn.estimators.fitted import Fitted
+from fastfcn.estimators.outputs import out_activation
 from fastfcn.estimators.rows import Rows
 from fastfcn.nn.containers import Module
 from fastfcn.prediction import predict
@@ -57,8 +58,9 @@ class Records:
         self._validation = validation
 
     def on_fit_begin(self, run: Any) -> None:
-        """Show the history from the first."""
+        """Show the history from the first; what outputs stand for, now that fit takes the loss."""
         self._estimator.history_ = run.history
+        self._estimator.out_activation_ = out_activation(run.loss)
 
     def on_epoch_end(self, run: Any) -> None:
         """Write the epoch down."""

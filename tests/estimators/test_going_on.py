@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
 from estimators.data import digits, iris, line
-from fastfcn import FCNClassifier, FCNRegressor
+from fastfcn import FCNClassifier, FCNRegressor, losses
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -141,6 +141,18 @@ def test_training_goes_on_with_the_same_network_or_not_at_all(kind: Any, changed
         with pytest.raises(ValueError, match=message):
             go_on(*data)
     estimator.set_params(warm_start=False).fit(*data)
+
+
+@pytest.mark.parametrize("targets", ["two classes", "several labels at once"])
+def test_a_loss_that_does_not_fit_leaves_what_the_network_said_before(targets: str) -> None:
+    x, y = digits(2)
+    y = y if targets == "two classes" else np.stack([y, y], axis=1)
+    estimator = FCNClassifier(5, warm_start=True, max_iter=2, random_state=0).fit(x, y)
+    before = estimator.predict_proba(x)
+    estimator.set_params(loss=losses.CrossEntropyLoss())
+    with pytest.raises(ValueError, match=r"needs at least 2 outputs|must be probabilities"):
+        estimator.fit(x, y)
+    assert_array_equal(estimator.predict_proba(x), before)
 
 
 @BOTH
