@@ -112,6 +112,9 @@ class Workspace:
             long = rows > training.LONG_BATCH
             most = training.LONG_GRADIENT_ROWS if long else training.GRADIENT_ROWS
             frame[t.SCRATCH_SIZE] = most * max(widths[1:])
+            if rows > training.PACKED_BATCH and max(widths[:-1]) >= training.PACKED_WIDTH:
+                frame[t.PACKED] = frame[t.SCRATCH_SIZE]
+                frame[t.SCRATCH_SIZE] += most * rows
             size += copies * frame[t.SCRATCH_SIZE]
         self.buffer = aligned_zeros(size, dtype)
         self.address = self.buffer.ctypes.data

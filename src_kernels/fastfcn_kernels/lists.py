@@ -25,8 +25,10 @@ LIST_FEATURES = 4
 """Features that share a list: fewer samples have a number in one of four than of six, and a tile of
 four rows is as fast where what it multiplies with is near. In the forward pass it is not."""
 
+DENSE_COST = 128
+"""Cost of a feature that goes through all samples."""
 LIST_COST = 32
-"""Cost of a row's part in a list: it is made, and begun anew for each panel of columns."""
+"""Cost of a feature's part in a list: it is made, and begun anew for each panel of columns."""
 
 SLAB = 64
 """Samples looked at at once. Where the first all count for a list, it is taken for dense."""
@@ -37,9 +39,6 @@ LIST_MASK = 2**LIST_FEATURES - 1
 
 ROOM = 24
 """Places of a list beyond its entries: its length, and the last vector stored."""
-
-DENSE_COST = 128
-"""Cost of a row of a tile that goes through all samples."""
 
 CACHE_LINE = 16
 """int32 between one thread's flags and the next's, so that no two share a cache line."""

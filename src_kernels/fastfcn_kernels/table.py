@@ -72,7 +72,8 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     # The workspace, whose address is an argument of its own: offsets in elements.
     ZEROS,  # a row of zeros
     SCRATCH,  # first thread's gradient rows
-    SCRATCH_SIZE,  # elements of gradient rows a thread has
+    SCRATCH_SIZE,  # elements of scratch that a thread has
+    PACKED,  # where in it columns of a long input are copied; 0: nowhere
     # Zero-skipping: int32, see lists.py.
     SKIPS,  # whether zeros of the input may be skipped
     LISTS,  # address of the lists
@@ -135,4 +136,4 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     RESULT,  # address of the outputs, real (rows, N_OUTPUT)
     BLOCK,  # rows that a thread takes through the network at once
     FRAME_SIZE,
-) = range(67)
+) = range(68)

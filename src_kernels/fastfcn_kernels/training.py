@@ -44,6 +44,10 @@ LONG_BATCH = 256
 """Samples above which more rows of a weight gradient are computed at once."""
 LONG_GRADIENT_ROWS = 16 * TILE_ROWS
 """Those rows: a long delta passes through the cache less often."""
+PACKED_BATCH = 512
+"""Samples above which the columns of a wide input that they need are first copied together."""
+PACKED_WIDTH = 512
+"""Elements of a row from which on an input is wide: steps down its columns lead to other pages."""
 
 
 @native("fpnnnnn")
@@ -116,6 +120,18 @@ def _step(frame, work, first, others, parameter, state, gradient, size):
             size,
         ),
     )
+
+
+@helper
+def _pack_columns(frame, scratch, x, ld, columns, rows):
+    """Copy some columns of a matrix to scratch, row after row; return where."""
+    packed = advance(scratch, frame[t.PACKED])
+    for i in range(rows):
+        source = carray(advance(x, i * ld), (columns,))
+        target = carray(advance(packed, i * columns), (columns,))
+        for j in range(columns):
+            target[j] = source[j]
+    return packed
 
 
 @helper
@@ -203,6 +219,7 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
             lists, stride, listed = feature_lists(frame, stage, x, count, k0, k1, new_costs)
         if k1 > k0 and stage[t.WEIGHT_STATE] >= 0:
             finite = True
+            packs = frame[t.PACKED] != 0 and count > PACKED_BATCH and ld_in >= PACKED_WIDTH
             for k in range(k0, k1, chunk):
                 rows = min(chunk, k1 - k)
                 if s == 0:
@@ -222,9 +239,12 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
                         ),
                     )  # fmt: skip
                 else:
+                    step = ld_in
+                    if packs:
+                        at, step = _pack_columns(frame, scratch, at, ld_in, rows, count), rows
                     call(
                         frame[t.MATMUL],
-                        (gradient, ld, zeros, 0, at, 1, ld_in, delta, ld, rows, n, count),
+                        (gradient, ld, zeros, 0, at, 1, step, delta, ld, rows, n, count),
                     )
                 clear_padding(gradient, ld, n, rows)
                 if clips:

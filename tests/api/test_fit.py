@@ -1,5 +1,6 @@
 """``fit`` and the step-by-step loop give the same bits; so does every batch order."""
 
+import numba
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ from api.checks import (
 from api.fitting import SIZES, N, data, fitted, sgd, step_by_step
 from fastfcn import losses, nn
 from fastfcn.training import batch_order
+from fastfcn_kernels import training
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -28,6 +30,20 @@ def test_fit_and_the_step_by_step_loop_give_the_same_bits(batch_size, dtype):
     totals = step_by_step(other, sgd(other), loss, x, y, batch_size)
     assert same_state(net.state_dict(), other.state_dict())
     np.testing.assert_allclose(history.loss, np.array(totals) / N, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_long_batches_of_wide_layers_train_to_the_bits_of_the_loop(n_threads):
+    rows = training.PACKED_BATCH + 9
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(rows, training.PACKED_WIDTH + 3)), rng.integers(0, 3, rows)
+    sizes = (x.shape[1], training.PACKED_WIDTH, 3)
+    if n_threads > numba.config.NUMBA_NUM_THREADS:
+        pytest.skip("one thread here")
+    net, _ = fitted(x, y, net=mlp(sizes), batch_size=rows, n_threads=n_threads)
+    other = mlp(sizes)
+    step_by_step(other, sgd(other), losses.CrossEntropyLoss(), x, y, rows)
+    assert same_state(net.state_dict(), other.state_dict())
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
