@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 @click.option("--proba", is_flag=True, help="Give the probability of each class as well.")
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write to; one that is there is replaced. [default: standard output]",
+    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
+    help="File to write to, which is replaced; - or nothing: standard output.",
 )
 @click.option(
     "--format",
@@ -62,7 +62,7 @@ def command(
             form is None and output is not None and output.suffix.lower() == ".json"
         )
         text = _json(columns) if as_json else _csv(columns)
-        if output is None:
+        if output is None or str(output) == "-":
             click.echo(text, nl=False)
         else:
             output.write_text(text, encoding="utf-8")

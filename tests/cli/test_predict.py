@@ -105,6 +105,14 @@ def test_probabilities_are_those_of_the_model_and_exact(model) -> None:
     assert np.float32(rows[3]["probabilities"]["rose"]) == expected[3, 1]
 
 
+def test_a_dash_for_the_output_is_standard_output(model) -> None:
+    assert (
+        done("predict", "out", "f.csv", "--output", "-").stdout
+        == done("predict", "out", "f.csv").stdout
+    )
+    assert not Path("-").exists()
+
+
 def test_output_goes_to_a_file_in_the_format_of_its_ending(model) -> None:
     assert done("predict", "out", "f.csv", "--output", "p.json").stdout == ""
     done("predict", "out", "f.csv", "--output", "p.csv")
