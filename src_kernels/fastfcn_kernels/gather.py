@@ -102,9 +102,9 @@ def ask_for_part(frame, first, i0, i1, part, parts):
     """
     stage = carray(int64s(frame[t.STAGES]), (t.COLUMNS,))
     size = stage[t.IN] * frame[t.X_COLUMN_STRIDE]
-    i1 = min(i1, frame[t.N_ORDER] - first, i0 + EARLY_BYTES // size)
-    if frame[t.ORDER] == 0 or frame[t.X_INDPTR] != 0 or i1 <= i0:
+    if frame[t.ORDER] == 0 or frame[t.X_INDPTR] != 0 or size <= 0:
         return
+    i1 = max(i0, min(i1, frame[t.N_ORDER] - first, i0 + EARLY_BYTES // size))
     order = carray(int64s(frame[t.ORDER]), (first + i1,))
     for i in range(i0 + (i1 - i0) * part // parts, i0 + (i1 - i0) * (part + 1) // parts):
         _ask_for_row(frame, order[first + i], size)

@@ -85,6 +85,16 @@ def test_a_broadcast_row_is_read_as_it_lies():
     assert same_bits(many, np.repeat(ff.predict(net, row[None]), 1000, axis=0))
 
 
+@pytest.mark.parametrize("kind", ["uint8", "float32", "float64"])
+def test_columns_that_repeat_are_trained_on_as_they_lie(kind):
+    _, y = images()
+    column = np.random.default_rng(0).integers(0, 256, (len(y), 1)).astype(kind)
+    repeated = np.broadcast_to(column, (len(y), 17))
+    net, _ = fitted(repeated, y, scale=1 / 255)
+    other, _ = fitted(repeated.copy(), y, scale=1 / 255)
+    assert same_state(net.state_dict(), other.state_dict())
+
+
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint32", "int32", "uint64", ">i4"])
 def test_labels_of_any_integer_type_give_the_same_bits(kind):
     x, y = data()
