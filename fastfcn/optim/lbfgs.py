@@ -17,6 +17,10 @@ ROUNDINGS = 16.0
 """Of a loss: a search that could lower it by no more, and fails, has reached the minimum."""
 
 
+MOST_PAIRS = 1000
+"""Steps and changes of the gradient remembered at most."""
+
+
 class LBFGS(Minimiser):
     """L-BFGS: quasi-Newton steps over all samples, as far as a line search finds it worth.
 
@@ -34,7 +38,7 @@ class LBFGS(Minimiser):
     max_iter : int, default 20
         Iterations in a call of ``step``; ``fit`` counts its epochs.
     history_size : int, default 10
-        Iterations that the estimate of the curvature remembers.
+        Iterations that the estimate of the curvature remembers, at most 1000.
     tolerance_grad : float, default 1e-5
         Done when no element of the gradient is larger.
     tolerance_change : float, default 1e-9
@@ -121,6 +125,11 @@ class LBFGS(Minimiser):
     ) -> None:
         self.max_iter = as_int(max_iter, "max_iter", 1)
         self.history_size = as_int(history_size, "history_size", 1)
+        if self.history_size > MOST_PAIRS:
+            raise ValueError(
+                f"history_size must be at most {MOST_PAIRS}, got {self.history_size}; some tens "
+                "are plenty, and each keeps two copies of all parameters"
+            )
         self.tolerance_grad = as_not_negative(tolerance_grad, "tolerance_grad")
         self.tolerance_change = as_not_negative(tolerance_change, "tolerance_change")
         self.max_fun = as_int(max_fun, "max_fun", 1)

@@ -216,6 +216,7 @@ def test_a_step_needs_a_closure_that_returns_the_loss():
     [
         ("history_size", 0, ValueError),
         ("history_size", 1.5, TypeError),
+        ("history_size", 10**12, ValueError),
         ("max_fun", 0, ValueError),
         ("max_iter", 0, ValueError),
         ("lr", 0.0, ValueError),
