@@ -53,15 +53,25 @@ def _panel(axes: "Axes", each: Document) -> None:
     )
     ends = [scale * entry["max"] for entry in entries]
     for place, (end, entry) in enumerate(zip(ends, entries, strict=True)):
-        text = f"  {number(scale * entry['median'])} {name}"
+        text = f"{number(scale * entry['median'])} {name}"
         if entry["times_fastfcn"] is not None:
             text += f"  ({entry['times_fastfcn']:.2f}×)"
-        axes.text(end, place, text, va="center", fontsize=8)
+        axes.annotate(
+            text,
+            (end, place),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            # Over the line of the limit, which may run through it.
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+        )
     title = each["title"]
     if each["limit"] is not None:
         axes.axvline(scale * each["limit"], color=LIMIT, linestyle="--", linewidth=1.5)
         title += f"  (dashed: LIMIT {number(scale * each['limit'])} {name})"
     axes.set_title(title, loc="left", fontsize=10)
+    axes.set_xlabel(name, fontsize=8)
     axes.set_xlim(0, 1.25 * max(ends))
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
