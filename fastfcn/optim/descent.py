@@ -3,11 +3,11 @@
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastfcn.buffers import Array, Buffer, aligned_zeros
+from fastfcn.buffers import Array, aligned_zeros
 from fastfcn.optim.line_search import Point
 from fastfcn.optim.minimiser import Objective
 from fastfcn_kernels import lbfgs as kernels
@@ -70,7 +70,9 @@ class Descent:
 
     def follow(self) -> None:
         """Evaluate again where the parameters are elsewhere than an iteration left them."""
-        if not all(np.array_equal(run.values, self._start[run.place]) for run in self._runs()):
+        if not all(
+            np.array_equal(run.values, self._start[run.place]) for run in self._optimizer.runs()
+        ):
             self._stand()
             self._evaluate(0.0)
 
@@ -119,12 +121,12 @@ class Descent:
 
     def _stand(self) -> None:
         """Make the parameters as they are the start."""
-        for run in self._runs():
+        for run in self._optimizer.runs():
             self._start[run.place] = run.values
 
     def _move(self, t: float) -> None:
         """Put the parameters t along the direction from the start."""
-        for run in self._runs():
+        for run in self._optimizer.runs():
             start, direction, theta = self._start[run.place], self._direction[run.place], run.values
             run.buffer.changed()  # first: Ctrl-C may come before anything that follows
             if t == 0.0:
@@ -138,7 +140,7 @@ class Descent:
         optimizer.evaluations += 1
         value = objective.evaluate()
         penalty, decays = np.zeros(1), optimizer.decays(objective.samples)
-        for run in self._runs():
+        for run in self._optimizer.runs():
             theta, gradient = run.values, self._gradient[run.place]
             given = run.of(objective.gradients(run.buffer))
             self._call(
@@ -158,34 +160,7 @@ class Descent:
         self._call(kernels.multiply, a, b, a.size, self._found)
         return float(self._found[0])
 
-    def _runs(self) -> list["_Run"]:
-        runs = self._optimizer._runs()
-        return [
-            _Run(buffer, first, slice(state, state + size), others)
-            for buffer, first, state, size, others in runs
-        ]
-
     def _call(self, kernel: Native, *arguments: Any) -> None:
         """Call a kernel with arrays for their addresses."""
         given = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments]
         kernel.function(self._optimizer.dtype)(*given)
-
-
-class _Run(NamedTuple):
-    """Parameters of one kind that follow each other in a buffer."""
-
-    buffer: Buffer
-    first: int
-    """Where they begin in it."""
-    place: slice
-    """Where they are in a vector."""
-    others: int
-    """0 for weights, 1 for other parameters."""
-
-    @property
-    def values(self) -> Array:
-        return self.of(self.buffer.values)
-
-    def of(self, flat: Array) -> Array:
-        """Return their part of what is laid out as the buffer."""
-        return flat[self.first : self.first + self.place.stop - self.place.start]

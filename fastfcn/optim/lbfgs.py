@@ -15,8 +15,6 @@ from fastfcn.validation import as_int, as_not_negative
 
 ROUNDINGS = 16.0
 """Of a loss: a search that could lower it by no more, and fails, has reached the minimum."""
-
-
 MOST_PAIRS = 1000
 """Steps and changes of the gradient remembered at most."""
 

@@ -1,7 +1,7 @@
 """What every optimiser has in common."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -178,37 +178,33 @@ class Optimizer:
         hyper = self.hyperparameters(samples=samples)
         self.steps += 1
         self.last_lr = self.lr
-        for buffer, theta, state, size, others in self._runs():
+        for run in self.runs():
             frame = Frame(self.dtype)
-            frame.point(t.PARAMS, buffer.values[theta:])
-            frame.point(t.GRADS, buffer.grads[theta:])
-            frame.point(t.STATE, self.state[state:])
+            frame.point(t.PARAMS, run.values)
+            frame.point(t.GRADS, run.of(run.buffer.grads))
+            frame.point(t.STATE, self.state[run.place.start :])
             frame[t.STATE_SLOT] = self.slot
             frame.link(t.STEP, self.kernel)
-            frame.point(t.HYPER, hyper[0, others])
-            buffer.changed()  # first: Ctrl-C may come before anything that follows
-            with threads(None, 4.0 * size) as count:
-                frame.run(kernels.step_all, 0, 0, size, count)
+            frame.point(t.HYPER, hyper[0, run.others])
+            run.buffer.changed()  # first: Ctrl-C may come before anything that follows
+            with threads(None, 4.0 * run.size) as count:
+                frame.run(kernels.step_all, 0, 0, run.size, count)
 
-    def _runs(self) -> list[tuple[Any, int, int, int, int]]:
-        """Join parameters of one kind that follow each other in one buffer.
-
-        Returns
-        -------
-        list of (buffer, offset, state, size, others)
-        """
-        runs: list[tuple[Any, int, int, int, int]] = []
+    def runs(self) -> list["Run"]:
+        """Join parameters of one kind that follow each other in one buffer."""
+        runs: list[Run] = []
         same = self.weight_decay == 0.0 or self.decay_bias
         for parameter, state in zip(self.parameters, self._offsets, strict=True):
             size = parameter.padded_size
             others = int(not same and len(parameter.shape) == 1)
+            place = slice(state, state + size)
             if runs:
-                buffer, theta, first, length, kind = runs[-1]
-                follows = buffer is parameter.buffer and theta + length == parameter.offset
-                if follows and kind == others:
-                    runs[-1] = (buffer, theta, first, length + size, kind)
+                last = runs[-1]
+                follows = last.buffer is parameter.buffer
+                if follows and last.first + last.size == parameter.offset and last.others == others:
+                    runs[-1] = last._replace(place=slice(last.place.start, place.stop))
                     continue
-            runs.append((parameter.buffer, parameter.offset, state, size, others))
+            runs.append(Run(parameter.buffer, parameter.offset, place, others))
         return runs
 
     def _slot_views(self, name: str) -> list[Array]:
@@ -259,6 +255,30 @@ class Optimizer:
     def __repr__(self) -> str:
         values = [f"{name}={getattr(self, name)}" for name in self.options]
         return f"{type(self).__name__}({', '.join(values)})"
+
+
+class Run(NamedTuple):
+    """Parameters of one kind that follow each other in a buffer."""
+
+    buffer: Buffer
+    first: int
+    """Where they begin in it."""
+    place: slice
+    """Where they are in a slot of the state."""
+    others: int
+    """0 for weights, 1 for other parameters."""
+
+    @property
+    def size(self) -> int:
+        return int(self.place.stop - self.place.start)
+
+    @property
+    def values(self) -> Array:
+        return self.of(self.buffer.values)
+
+    def of(self, flat: Array) -> Array:
+        """Return their part of what is laid out as the buffer."""
+        return flat[self.first : self.first + self.size]
 
 
 DECAY_OPTIONS = ("weight_decay", "decay_bias", "decay_by_batch")

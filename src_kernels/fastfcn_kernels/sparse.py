@@ -136,7 +136,7 @@ def sort_by_feature(frame_at, work, count, k0, k1, costs_at):
     work : pointer
         Not read.
     costs_at : pointer to int32
-        (groups,): what each group of features costs, of DENSE_COST         [out]
+        (groups,): what a feature of each group costs, of DENSE_COST       [out]
     """
     frame = carray(frame_at, (t.FRAME_SIZE,))
     costs = carray(costs_at, ((k1 + GROUP - 1) // GROUP,))
@@ -161,9 +161,9 @@ def sort_by_feature(frame_at, work, count, k0, k1, costs_at):
         begins[k] = at
         carray(advance(samples_at, at + k), (1,))[0] = 0
         at += entries
-        if k % GROUP == 0:
-            costs[k // GROUP] = 0
-        costs[k // GROUP] += entries * DENSE_COST // (count * GROUP)
+    for k in range(k0, k1, GROUP):  # a group together: a feature alone would often round to 0
+        end = begins[k + GROUP] if k + GROUP < k1 else at
+        costs[k // GROUP] = (end - begins[k]) * DENSE_COST // (count * min(GROUP, k1 - k))
     for i in range(count):
         listed = advance(lists, row_at[i] + i)
         entries = carray(listed, (1,))[0]

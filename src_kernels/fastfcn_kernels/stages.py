@@ -234,7 +234,7 @@ def share_of_features(frame, s, thread, n_threads, costs):
 UPDATE_COST = 12
 """Cost of updating a row, where going through a whole batch of 128 costs DENSE_COST."""
 TRANSPOSE_COST = 32
-"""Cost of its transposed copy, on the same scale."""
+"""Cost of its transposed copy, on the same scale: so that threads were seen to finish together."""
 
 
 @helper

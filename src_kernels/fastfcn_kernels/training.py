@@ -201,7 +201,7 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
     zeros = advance(work, frame[t.ZEROS])
     sparse, clips = frame[t.X_INDPTR] != 0, frame[t.CLIP] != 0
     costs, new_costs = _old_and_new_costs(frame, first, count)
-    i0, i1 = share_of_rows(frame[t.BATCH], thread, n_threads)
+    next0, next1 = share_of_rows(frame[t.BATCH], thread, n_threads)
     chunk = GRADIENT_ROWS if count <= LONG_BATCH else LONG_GRADIENT_ROWS
     for s in range(frame[t.N_STAGES]):
         stage = stage_at(frame, s)
@@ -224,7 +224,7 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
                 rows = min(chunk, k1 - k)
                 if s == 0:
                     part, parts = (k - k0) // chunk, (k1 - k0 + chunk - 1) // chunk
-                    ask_for_part(frame, first + count, i0, i1, part, parts)
+                    ask_for_part(frame, first + count, next0, next1, part, parts)
                 at = advance(x, k)
                 gradient = advance(grads, stage[t.WEIGHT] + k * ld) if clips else scratch
                 if s == 0 and sparse:

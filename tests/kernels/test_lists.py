@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import carray, types
+from scipy.sparse import csr_array
 
 from fastfcn import nn
 from fastfcn.frame import source
 from fastfcn_kernels import passes, scans
+from fastfcn_kernels import sparse as sparse_kernels
 from fastfcn_kernels import table as t
 from fastfcn_kernels.lists import (
     DENSE,
@@ -325,6 +327,26 @@ def test_rows_that_begin_dense_are_not_searched_for_zeros(dtype):
     assert (lists[ROWS * list_stride(features) :] == BEYOND).all()
     out = space.matrix(-1, t.A, t.LD, batch)[:, :8]
     np.testing.assert_array_equal(out[ROWS:], np.tile(net[0].bias, (batch - ROWS, 1)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_group_of_sparse_features_costs_its_share_of_the_samples(dtype):
+    """Each has a handful of entries: taken alone, each would cost nothing."""
+    batch, features = 128, 3 * scans.GROUP + 5
+    x = sparse(batch, features, 0.1, "random", dtype, np.random.default_rng(0))
+    x[:, : scans.GROUP] = 0.0
+    given = csr_array(x)
+    plan = nn.Sequential(nn.Linear(features, 8, dtype=dtype)).plan()
+    space = plan.workspace(batch, True, 1, entries=given.nnz)
+    space.frame.read(source(given, np.dtype(dtype)))
+    costs = np.full(-(-features // scans.GROUP), -1, np.int32)
+    frame = space.frame._address
+    sparse_kernels.pack_rows.function(np.dtype(dtype))(frame, space.address, 0, 0, batch, 0, -1)
+    sort = sparse_kernels.sort_by_feature.function(np.dtype(dtype))
+    sort(frame, space.address, batch, 0, features, costs.ctypes.data)
+    groups = np.split(x != 0, range(scans.GROUP, features, scans.GROUP), axis=1)
+    assert costs.tolist() == [int(DENSE_COST * group.mean()) for group in groups]
+    assert costs[0] == 0 and (costs[1:] > 0).all()
 
 
 # ---- shares of the work --------------------------------------------------------------------------
