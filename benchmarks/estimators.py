@@ -155,7 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if held_back:
         parser.error(f"unset {', '.join(held_back)}: NumPy, and so scikit-learn, is slower with it")
     every = tasks(chosen.quick)
-    # Compile and load, for one thread and for several: a small network would take one alone.
+    ff.warmup()
+    # And what surrounds the kernels, for one thread and for several.
     for dtype, n_threads in itertools.product((np.float32, np.float64), (1, get_num_threads())):
         x, options = np.zeros((4, 2), dtype), {"max_iter": 1, "n_threads": n_threads}
         with warnings.catch_warnings():

@@ -40,7 +40,7 @@ class Buffer:
 
     Attributes
     ----------
-    values, grads : ndarray
+    values : ndarray
         Flat.
     moved : bool
         Whether a parameter has left for another buffer, which makes every plan over this one stale.
@@ -50,7 +50,7 @@ class Buffer:
 
     def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
         self.values = aligned_zeros(size, dtype)
-        self.grads = aligned_zeros(size, dtype)
+        self._grads: Array | None = None
         self.moved = False
         self.shared = False
         self._finite: bool | None = None
@@ -58,7 +58,21 @@ class Buffer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Bring unpickled arrays to memory of their own: joblib may map a file, read-only."""
         self.__dict__.update(state)
-        self.values, self.grads = aligned_copy(self.values), aligned_copy(self.grads)
+        self.values = aligned_copy(self.values)
+        if self._grads is not None:
+            self._grads = aligned_copy(self._grads)
+
+    @property
+    def grads(self) -> Array:
+        """Gradients, flat as the values are; made on first use, which a fit never comes to."""
+        if self._grads is None:
+            self._grads = aligned_zeros(self.values.size, self.values.dtype)
+        return self._grads
+
+    @property
+    def has_grads(self) -> bool:
+        """Whether gradients were ever asked for."""
+        return self._grads is not None
 
     def changed(self) -> None:
         """Take note that the values are, or will be, others."""

@@ -13,11 +13,13 @@ from fastfcn.history import Tally
 from fastfcn.losses import Loss
 from fastfcn.nn.containers import Module
 from fastfcn.optim import Optimizer
+from fastfcn.pace import Pace, Way
+from fastfcn.parts import Parts, may_fall_into_parts
 from fastfcn.plan import Plan
 from fastfcn.schedules import Factors, Schedule, factors_of
 from fastfcn.threads import threads
 from fastfcn.workspace import flops_per_row
-from fastfcn_kernels import passes, training
+from fastfcn_kernels import parts, passes, training
 from fastfcn_kernels import table as t
 
 After: TypeAlias = Callable[[int, int], bool]
@@ -26,8 +28,11 @@ After: TypeAlias = Callable[[int, int], bool]
 DEFAULT_BATCH = 32
 """Samples a step where nobody says."""
 
-SLICE_SECONDS = 0.03
-"""How long a kernel runs before it returns to Python, for Ctrl-C and ``on_progress``."""
+FIRST_BATCHES = 4
+"""Batches of the first slice, from which the next one's length is told."""
+
+PARTS_BATCHES = 16
+"""Batches at least for which parts are worth dividing the network into."""
 
 
 def batch_order(seed: int, epoch: int, n: int, shuffle: bool = True) -> Array:
@@ -87,9 +92,13 @@ class Trainer:
         Samples a step.
     factors : callable
         Of the learning rate, from a first step and how many.
+    batches : int, default 1
+        How many there may be one after another.
     """
 
-    def __init__(self, recipe: Recipe, data: Data, batch_size: int, factors: Factors) -> None:
+    def __init__(
+        self, recipe: Recipe, data: Data, batch_size: int, factors: Factors, batches: int = 1
+    ) -> None:
         self._net, self._loss, self._optimizer = recipe.net, recipe.loss, recipe.optimizer
         self._plan = plan = recipe.plan
         n_threads = recipe.n_threads
@@ -106,10 +115,16 @@ class Trainer:
         _place_state(self._space.table, recipe.net, recipe.optimizer)
         self._order = np.arange(0)
         self.seen = 0
-        # Apart for one thread and for several: where one is held up, a slice long enough for the
-        # other would take a thousand times as long.
-        self._slices = {True: 4 * batch_size, False: 4 * batch_size}
-        self._pace = _Pace(free=n_threads is None and copies > 1)
+        divides = (
+            batches >= PARTS_BATCHES
+            and not sparse
+            and recipe.clip_norm is None
+            and may_fall_into_parts(plan.stages, plan.dtype, batch_size, copies)
+        )
+        self._parts = Parts(self._space, copies) if divides else None
+        ways = [Way.ALONE] if n_threads is None and copies > 1 else []
+        ways += [Way.ROWS, Way.PARTS] if divides else [Way.ROWS]
+        self._pace = Pace(ways)
         self._seed = recipe.seed
         self._fill_frame(data, recipe.skip_zeros)
         self._clip(recipe.clip_norm)
@@ -149,6 +164,9 @@ class Trainer:
         """Say what a step consists of: an update that waits for the gradient's norm is another."""
         space = self._space
         phases = [training.learn] * (2 * space.phases - 1) + [training.update]
+        space.frame.link(t.PREPARE, passes.prepare)
+        space.frame.link(t.LEARN, training.learn)
+        space.frame.link(t.UPDATE, training.update)
         if norm is not None:
             phases.append(training.clipped_update)
             rows = sum(stage.in_features + 2 for stage in self._plan.stages)
@@ -157,7 +175,7 @@ class Trainer:
             # Not the network's own gradients, which belong to its user.
             gradients = aligned_zeros(self._plan.values.size, self._plan.dtype)
             space.frame.point(t.GRADS, gradients)
-        space.frame.phases(phases)
+        self._phases = phases
 
     def _check_whole(self) -> None:
         """Raise where layers have left the network, or it a larger one."""
@@ -167,8 +185,9 @@ class Trainer:
                 "another network; copy.deepcopy them for that"
             )
 
-    def _train(self, order: Array, first: int, stop: int, n_threads: int | None) -> None:
+    def _train(self, order: Array, first: int, stop: int, way: Way) -> None:
         space, optimizer = self._space, self._optimizer
+        n_threads = 1 if way is Way.ALONE else self._n_threads
         self._check_whole()
         step, steps = first // self._batch, -(-(stop - first) // self._batch)
         with threads(n_threads, self._work) as count:
@@ -183,11 +202,23 @@ class Trainer:
             # Each time: a callback may have loaded another state into the optimiser.
             space.frame.point(t.STATE, optimizer.state)
             space.frame[t.STATE_SLOT] = optimizer.slot
+            space.frame[t.STATE_SLOTS] = len(optimizer.slots)
             space.frame.link(t.STEP, optimizer.kernel)
             optimizer.steps += steps
             optimizer.last_lr = optimizer.lr * float(factors[-1])
             self._plan.buffer.changed()  # first: Ctrl-C may come before anything that follows
-            space.run(passes.prepare, 0, 0, count)
+            if way is Way.PARTS and self._parts is not None and self._parts.count == count:
+                space.frame[t.BATCH] = self._batch
+                space.frame.phases(
+                    [parts.learn_parts, parts.update_parts],
+                    before=[parts.divide, parts.begin_parts],
+                    after=[parts.unite],
+                )
+                self._parts.join(space.frame)
+            else:
+                space.frame[t.PARTS] = 0
+                space.frame.phases(self._phases)
+                space.run(passes.prepare, 0, 0, count)
             space.frame.train(space.address, first, stop, self._batch, count)
         self._plan.buffer.changed()
 
@@ -201,9 +232,8 @@ class Trainer:
 
     def compile(self, validates: bool) -> None:
         """Compile or load the kernels, so that training itself does not."""
-        self._train(np.arange(0), 0, 0, self._n_threads)
-        if self._pace.free:  # may go on with one thread
-            self._train(np.arange(0), 0, 0, 1)
+        for way in self._pace.ways:
+            self._train(np.arange(0), 0, 0, way)
         if validates:
             self.compile_prediction()
 
@@ -234,19 +264,28 @@ class Trainer:
         self._space.frame[t.SEED] = _mask_seed(self._seed, epoch)
         seconds = 0.0
         while self.seen < n:
-            first, alone = self.seen, self._pace.alone()
-            stop = min(n, first + (self._batch if each_batch else self._slices[alone]))
+            first, way = self.seen, self._pace.way()
+            stop = first + self._batch if each_batch else self._end_of_slice(first, n)
+            if stop - first < PARTS_BATCHES * self._batch and way is Way.PARTS:
+                way = Way.ROWS
             before = time.perf_counter()
-            self._train(order, first, stop, 1 if alone else self._n_threads)
+            self._train(order, first, min(stop, n), way)
             took = time.perf_counter() - before
             seconds += took
-            self.seen = stop
-            self._pace.record(alone, (stop - first) / max(took, 1e-6))
-            steps = self._pace.seconds() / max(took, 1e-6) * (stop - first) / self._batch
-            self._slices[alone] = self._batch * max(1, int(steps))
+            self.seen = stop = min(stop, n)
+            self._pace.record(way, stop - first, took)
             if after(first, stop):
                 break
         return seconds
+
+    def _end_of_slice(self, first: int, n: int) -> int:
+        """Return where the next slice of an epoch of n samples should end."""
+        samples = self._pace.samples()
+        batches = max(1, int(samples / self._batch)) if samples else FIRST_BATCHES
+        if self._pace.way() is Way.PARTS:
+            batches = max(batches, PARTS_BATCHES)
+        size = batches * self._batch
+        return n if n - first < size * 3 // 2 else first + size
 
     def tally(self, first: int, stop: int) -> Tally:
         """Add up places first:stop of the epoch's order, as they were when trained on."""
@@ -331,7 +370,9 @@ class ArrayEpochs:
         self._factors = recipe.factors(self.batches, epochs)
 
     def prepare(self, validates: bool) -> None:
-        self._trainer = Trainer(self._recipe, self.first, self._batch, self._factors)
+        self._trainer = Trainer(
+            self._recipe, self.first, self._batch, self._factors, self.batches or 1
+        )
         self._trainer.compile(validates)
 
     def run(self, epoch: int, after: After, each_batch: bool) -> float:
@@ -352,54 +393,6 @@ class ArrayEpochs:
 def _mask_seed(seed: int, epoch: int) -> int:
     """Return what an epoch's random masks depend on, apart from its order of samples."""
     return int(np.random.SeedSequence([seed, epoch, 1]).generate_state(1, np.uint64)[0] >> 1)
-
-
-class _Pace:
-    """Whether one thread is faster than several just now.
-
-    Threads that share their cores with other programs wait at every barrier for the one that was
-    put aside, which can cost more than tenfold. As results do not depend on the number of threads,
-    a fit may change it from slice to slice: it begins with two short slices on one thread, and
-    falls back to one, for longer each time, while several are slower than that.
-
-    Parameters
-    ----------
-    free : bool
-        Whether the number of threads is ours to choose, and more than one.
-    """
-
-    LONGEST = 64
-    TRIAL_SECONDS = SLICE_SECONDS / 8
-    """Of the second slice: long enough for its rate, and an eighth of what one thread could cost a
-    short fit."""
-
-    def __init__(self, free: bool) -> None:
-        self.free = free
-        self._serial_rate = 0.0
-        self._left = 2 if free else 0  # the first is slow: nothing is in cache yet
-        self._patience = 1
-        self._compared = not free
-
-    def alone(self) -> bool:
-        """Tell whether the next slice should run on one thread."""
-        return self._left > 0
-
-    def seconds(self) -> float:
-        """Tell how long a slice like the last should take."""
-        return SLICE_SECONDS if self._compared else self.TRIAL_SECONDS
-
-    def record(self, alone: bool, rate: float) -> None:
-        """Take note of how many samples a second the slice made."""
-        if not self.free:
-            return
-        self._compared = self._compared or not alone
-        if alone:
-            self._serial_rate = rate
-            self._left -= 1
-        elif rate < self._serial_rate:
-            self._left, self._patience = self._patience, min(2 * self._patience, self.LONGEST)
-        else:
-            self._patience = 1
 
 
 def _place_state(table: Array, net: Module, optimizer: Optimizer) -> None:

@@ -1,7 +1,7 @@
 """Frames: what a kernel call is given, and the call itself."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,10 +124,27 @@ class Frame:
         self.link(t.CONVERT, _READ_AS_THEY_LIE[x.dtype])
         self._affine[0], self._affine[1] = data.scale, data.shift
 
-    def phases(self, kernels: Sequence[Native]) -> None:
-        """Say which range kernels a training step consists of, in order."""
-        self.point(t.PHASES, np.array([kernel.address(self.dtype) for kernel in kernels]))
-        self[t.N_PHASES] = len(kernels)
+    def phases(
+        self,
+        kernels: Sequence[Native],
+        before: Sequence[Native] = (),
+        after: Sequence[Native] = (),
+    ) -> None:
+        """Say which range kernels a training step consists of, and run before and after steps."""
+        every = (*before, *kernels, *after)
+        self.point(t.PHASES, np.array([kernel.address(self.dtype) for kernel in every]))
+        self[t.N_BEFORE], self[t.N_PHASES], self[t.N_AFTER] = len(before), len(kernels), len(after)
+
+    def copy(self, frame: "Frame", own: Mapping[int, int]) -> None:
+        """Become a copy of another frame, but for some fields."""
+        self._words[:] = frame._words
+        for field, number in own.items():
+            self._words[field] = number
+
+    @property
+    def address(self) -> int:
+        """Where the kernels find the frame."""
+        return self._address
 
     def run(
         self, kernel: Native, work: int, first: int, count: int, n_threads: int, phase: int = 0
@@ -146,11 +163,10 @@ class Frame:
 
     def train(self, work: int, first: int, stop: int, batch: int, n_threads: int) -> None:
         """Run training steps over rows first:stop of an epoch."""
-        self[t.BATCH] = batch
+        self[t.BATCH], self[t.STOP] = batch, stop
         if n_threads == 1:
             train_alone = drivers.train_alone.function(self.dtype)
             train_alone(self._address, work, first, stop, batch)
         else:
-            drivers.train(
-                self[t.PHASES], self[t.N_PHASES], self._address, work, first, stop, batch, n_threads
-            )
+            numbers = [self[n] for n in (t.PHASES, t.N_BEFORE, t.N_PHASES, t.N_AFTER)]
+            drivers.train(*numbers, self._address, work, first, stop, batch, n_threads)

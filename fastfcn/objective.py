@@ -11,6 +11,7 @@ from fastfcn.data import Data
 from fastfcn.epochs import After, Recipe, Trainer
 from fastfcn.history import Tally
 from fastfcn.optim.minimiser import Minimiser
+from fastfcn.pace import Way
 from fastfcn.plan import Plan
 from fastfcn.threads import threads
 from fastfcn_kernels import passes, training
@@ -59,30 +60,29 @@ class Objective(Trainer):
         self.samples = float(weights.sum()) if weights.size else float(self.seen)
 
     def compile(self, validates: bool) -> None:
-        self._add_gradients(0, self._n_threads)
-        if self._pace.free:  # may go on with one thread
-            self._add_gradients(0, 1)
+        for way in self._pace.ways:
+            self._add_gradients(0, way)
         if validates:
             self.compile_prediction()
 
     def evaluate(self) -> float:
         """Return the loss at the network's parameters as they are, and keep its gradient."""
         self._check_whole()
-        alone, started = self._pace.alone(), time.perf_counter()
-        self._add_gradients(self.seen, 1 if alone else self._n_threads)
-        self._pace.record(alone, self.seen / max(time.perf_counter() - started, 1e-6))
+        way, started = self._pace.way(), time.perf_counter()
+        self._add_gradients(self.seen, way)
+        self._pace.record(way, self.seen, time.perf_counter() - started)
         return float(self._values.sum()) / self._divisor
 
     def gradients(self, buffer: Buffer) -> Array:
         """Return the last gradient, laid out as the network's buffer."""
         return self._space.frame.array(t.GRADS)
 
-    def _add_gradients(self, n: int, n_threads: int | None) -> None:
+    def _add_gradients(self, n: int, way: Way) -> None:
         """Leave the gradient of the loss over the first n rows."""
         space = self._space
         gradients = space.frame.array(t.GRADS)
         sums = np.zeros(gradients.size if n > self._batch else 0)
-        with threads(n_threads, self._work) as count:
+        with threads(1 if way is Way.ALONE else self._n_threads, self._work) as count:
             count = min(count, space.copies)
             space.run(passes.prepare, 0, 0, count)
             for first in range(0, max(n, 1), self._batch):  # once without rows, for the compiler

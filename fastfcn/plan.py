@@ -80,7 +80,7 @@ class Plan:
         self.stages = tuple(stages_)
         self.flattens = flattens
         self.buffer, self.dtype = buffer, dtype
-        self.values, self.grads = buffer.values, buffer.grads
+        self.values = buffer.values
         self._flops = flops_per_row(self.stages)
         self._batch: Workspace | None = None
         self._blocks: Workspace | None = None
@@ -91,9 +91,7 @@ class Plan:
         """Return new room for a batch of this network."""
         # A prediction drops nothing.
         kept = self.stages if backward else [s for s in self.stages if s.kind != t.DROPOUT]
-        return Workspace(
-            kept, self.values, self.grads, self.dtype, rows, backward, copies, **options
-        )
+        return Workspace(kept, self.values, self.dtype, rows, backward, copies, **options)
 
     def forward(self, x: Array, training: bool = False, seed: int = 0) -> Array:
         """Return the outputs of one batch (n, features) and keep what :meth:`backward` needs.
@@ -125,7 +123,7 @@ class Plan:
         return (self._batch_rows, self.stages[-1].out_features) if self._batch_rows else None
 
     def backward(self, delta: Array, input_gradient: bool) -> Array | None:
-        """Add a batch's gradients to ``grads``; return the gradient of its input if wanted."""
+        """Add a batch's gradients to the buffer's; return the gradient of its input if wanted."""
         w = self._batch
         if w is None:
             raise RuntimeError("backward needs a forward pass before it; call the layer first")
@@ -137,6 +135,7 @@ class Plan:
             count = min(count, self._batch_threads)
             w.run(passes.prepare, int(input_gradient), rows, count)
             w.run(passes.deltas, int(input_gradient), rows, count, w.phases)
+            w.frame.point(t.GRADS, self.buffer.grads)
             w.run(passes.accumulate, 0, rows, count)
         if not input_gradient:
             return None

@@ -20,6 +20,7 @@ from fastfcn_kernels import (
     losses,
     matmul,
     optimisers,
+    parts,
     passes,
     sparse,
     stages,
@@ -40,6 +41,7 @@ _MODULES = (
     lbfgs,
     passes,
     training,
+    parts,
     drivers,
 )
 """Where the kernels of training and prediction are."""

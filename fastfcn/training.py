@@ -139,6 +139,11 @@ def fit(
         Where the loss of an epoch is NaN or infinite. Training ends with that epoch; the history
         keeps its row.
 
+    Notes
+    -----
+    While it runs, parameters and the optimiser's state are its own, but for the callbacks: other
+    Python threads may find them half changed, or in another order.
+
     Examples
     --------
     >>> import numpy as np

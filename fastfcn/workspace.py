@@ -57,8 +57,8 @@ class Workspace:
     ----------
     stages : sequence of Stage
         The network.
-    values, grads : ndarray
-        Flat parameters and their gradients, where the stages' offsets point.
+    values : ndarray
+        Flat parameters, where the stages' offsets point.
     dtype : dtype
         float32 or float64.
     rows : int
@@ -77,7 +77,6 @@ class Workspace:
         self,
         stages_: Sequence[Stage],
         values: Array,
-        grads: Array,
         dtype: np.dtype[Any],
         rows: int,
         backward: bool,
@@ -96,7 +95,6 @@ class Workspace:
         frame.point(t.BOUNDS, np.array([0, *cuts, len(stages_)]))
         frame[t.N_CUTS] = len(cuts)
         frame.point(t.PARAMS, values)
-        frame.point(t.GRADS, grads)
         frame.link(t.MATMUL, matmul.matmul)
         frame.link(t.LISTED, matmul.listed_matmul)
         frame.link(t.FORWARD, stages.forward_rows)

@@ -8,7 +8,7 @@ them in the order of the list, each with the :class:`TrainingRun` as its only ar
 ``on_epoch_begin``      Before an epoch; a learning rate set here counts for all of it.
 ``on_batch_end``        After each step. Only if some callback has it does each step become a kernel
                         call of its own; else many steps run in one.
-``on_progress``         While an epoch runs, some thirty times a second, whatever the batch size.
+``on_progress``         While an epoch runs, some ten times a second, whatever the batch size.
 ``on_epoch_trained``    After an epoch's last step, before the validation data are evaluated.
 ``on_epoch_end``        After the validation, when the history has the epoch's row.
 ``on_fit_end``          Once, whatever ended the fit: all epochs done, ``run.stop(...)``, an

@@ -83,11 +83,12 @@ class Parameter:
         self.grad[...] = values
 
     def _move(self, buffer: Buffer, offset: int) -> None:
-        values, grads = self._values, self.grad
+        values, grads = self._values, self.grad if self.buffer.has_grads else None
         self.buffer.moved = True
         self.buffer, self.offset = buffer, offset
         self._values[...] = values
-        self.grad[...] = grads
+        if grads is not None:
+            self.grad[...] = grads
 
     def __repr__(self) -> str:
         return f"Parameter({self.name}, shape={self.shape}, dtype={self.dtype})"

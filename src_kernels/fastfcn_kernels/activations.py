@@ -133,6 +133,8 @@ class Activation(NamedTuple):
     activate: Native
     derive: Native
     needs_z: bool
+    couples: bool = False
+    """Whether each element of a depends on all of its row."""
 
 
 def _elementwise(name: str, formula: Any, derivative: Any, needs_z: bool) -> Activation:
@@ -220,8 +222,9 @@ REGISTRY = (
     _elementwise("silu", _silu, _silu_derivative, needs_z=True),
     _elementwise("elu", _elu, _elu_derivative, needs_z=True),
     _elementwise("softplus", _softplus, _softplus_derivative, needs_z=True),
-    # Softmax couples the elements of a row.
-    Activation("softmax", *_kernels("softmax", _softmax, _softmax_derive), needs_z=False),
+    Activation(
+        "softmax", *_kernels("softmax", _softmax, _softmax_derive), needs_z=False, couples=True
+    ),
 )
 
 CODES = {entry.name: code for code, entry in enumerate(REGISTRY)}

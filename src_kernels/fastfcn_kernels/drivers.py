@@ -38,13 +38,15 @@ def region(kernel, frame_at, work, first, count, phase, n_threads):
 
 
 @parallel
-def train(phases_at, n_phases, frame_at, work, first, stop, batch, n_threads):
+def train(phases_at, before, n_phases, after, frame_at, work, first, stop, batch, n_threads):
     """Training steps over rows first:stop of an epoch: a parallel region a phase, two as a rule.
 
     Parameters
     ----------
-    phases_at, n_phases, frame_at, work : int
-        PHASES and N_PHASES of the frame; addresses of the frame and the workspace.
+    phases_at, before, n_phases, after : int
+        PHASES, N_BEFORE, N_PHASES and N_AFTER of the frame.
+    frame_at, work : int
+        Addresses of the frame and the workspace.
     first, stop, batch, n_threads : int
         As :func:`train_alone`; threads to use.
 
@@ -52,16 +54,25 @@ def train(phases_at, n_phases, frame_at, work, first, stop, batch, n_threads):
     -----
     2·Σ in·out flops a sample for each of forward, gradient and (from the second layer) delta.
     """
-    phases = carray(int64s(phases_at), (n_phases,))
+    kernels = carray(int64s(phases_at), (before + n_phases + after,))
+    for phase in range(before):
+        kernel = kernels[phase]
+        count = min(batch, stop - first)
+        for thread in prange(n_threads):
+            call(kernel, (frame_at, work, thread, n_threads, first, count, phase))
     for row in range(first, stop, batch):
         count = min(batch, stop - row)
         for phase in range(n_phases):
-            kernel = phases[phase]
+            kernel = kernels[before + phase]
             for thread in prange(n_threads):
                 call(kernel, (frame_at, work, thread, n_threads, row, count, phase))
+    for phase in range(after):
+        kernel = kernels[before + n_phases + phase]
+        for thread in prange(n_threads):
+            call(kernel, (frame_at, work, thread, n_threads, stop, 0, phase))
 
 
 def compile_regions() -> None:
     """Compile or load the parallel kernels, which take nothing but counts and addresses."""
     region.compile((types.int64,) * 7)
-    train.compile((types.int64,) * 8)
+    train.compile((types.int64,) * 10)

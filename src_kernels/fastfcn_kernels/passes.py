@@ -21,6 +21,7 @@ from fastfcn_kernels.scans import all_finite
 from fastfcn_kernels.simd import TILE_ROWS, default_fp_mode, restore_fp_mode
 from fastfcn_kernels.stages import (
     bias_gradient,
+    first_whole_stage,
     place,
     scale_gradient,
     share_of_features,
@@ -164,7 +165,7 @@ def prepare(frame_at, work, thread, n_threads, first, count, phase):
     frame = carray(frame_at, (t.FRAME_SIZE,))
     params = reals(frame[t.PARAMS], work)
     none = carray(int32s(frame[t.COSTS]), (0,))
-    for s in range(frame[t.N_STAGES]):
+    for s in range(first_whole_stage(frame), frame[t.N_STAGES]):
         stage = stage_at(frame, s)
         if stage[t.KIND] != t.LINEAR:
             continue

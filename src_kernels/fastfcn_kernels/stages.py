@@ -24,6 +24,12 @@ def stage_at(frame, s):
 
 
 @helper
+def first_whole_stage(frame):
+    """Return the first stage that no thread keeps a part of: see ``parts.py``."""
+    return 2 if frame[t.PARTS] != 0 else 0
+
+
+@helper
 def place(work, stage, column, row, ld_column):
     """Return where a row of a stage's matrix lies in the workspace."""
     return advance(work, stage[column] + row * stage[ld_column])
@@ -217,7 +223,7 @@ def share_of_features(frame, s, thread, n_threads, costs):
     """
     total = 0
     before = 0
-    for i in range(frame[t.N_STAGES]):
+    for i in range(first_whole_stage(frame), frame[t.N_STAGES]):
         stage = stage_at(frame, i)
         if stage[t.KIND] == t.LINEAR:
             area = _cost_before(stage, i, stage[t.IN], costs)

@@ -69,6 +69,8 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     N_CUTS,  # cuts: layers that look at a whole batch
     TRAINING,  # 1 in training mode, 0 in evaluation mode
     SEED,  # of random masks
+    PARTS,  # address of the addresses of the parts' frames, one a thread: see parts.py; 0: none
+    BEGIN,  # row of a batch that a part's gathering begins with
     # The workspace, whose address is an argument of its own: offsets in elements.
     ZEROS,  # a row of zeros
     SCRATCH,  # first thread's gradient rows
@@ -97,8 +99,13 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     FORWARD,
     LOSS,
     DELTAS,
-    PHASES,  # address of the addresses of a training step's range kernels, in order
-    N_PHASES,
+    PREPARE,
+    LEARN,
+    UPDATE,
+    PHASES,  # address of the addresses of range kernels, in order: before training, ...
+    N_BEFORE,
+    N_PHASES,  # ... of a training step, ...
+    N_AFTER,  # ... and after it
     # The data.
     X,  # address of element (0, 0)
     X_ROW_STRIDE,  # bytes
@@ -127,7 +134,9 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     STEP,  # address of its step kernel
     STATE,  # address of its state, real
     STATE_SLOT,  # elements from one slot of the state to the next
+    STATE_SLOTS,  # their number
     BATCH,  # rows a step
+    STOP,  # row of the epoch where the steps end
     HYPER,  # address of the hyperparameters, real (steps, 2, HYPERPARAMETERS)
     FIRST_STEP,  # step of the epoch that the first of them is for
     CLIP,  # address of the norm that gradients are cut to, real; 0: never
@@ -136,4 +145,4 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     RESULT,  # address of the outputs, real (rows, N_OUTPUT)
     BLOCK,  # rows that a thread takes through the network at once
     FRAME_SIZE,
-) = range(68)
+) = range(77)

@@ -30,6 +30,7 @@ from fastfcn_kernels.scans import GROUP, all_finite
 from fastfcn_kernels.simd import TILE_ROWS, default_fp_mode, restore_fp_mode
 from fastfcn_kernels.stages import (
     bias_gradient,
+    first_whole_stage,
     place,
     scale_gradient,
     share_of_features,
@@ -66,14 +67,15 @@ def learn(frame_at, work, thread, n_threads, first, count, phase):
     frame = carray(frame_at, (t.FRAME_SIZE,))
     i0, i1 = share_of_rows(count, thread, n_threads)
     cuts, bounds = frame[t.N_CUTS], bounds_of(frame)
-    if phase == 0:
+    whole = first_whole_stage(frame)
+    if phase == 0 and whole == 0:
         if frame[t.X_INDPTR] != 0:
             call(frame[t.PACK], (frame_at, work, first, i0, i1, i0, -1))
         else:
             gather_rows(frame, work, first, i0, i1, i0)
     if phase <= cuts:
         skips = 1 if frame[t.SKIPS] != 0 and all_flags(frame, n_threads, WEIGHTS) else 0
-        s0, s1 = bounds[phase], bounds[phase + 1]
+        s0, s1 = max(whole, bounds[phase]), bounds[phase + 1]
         call(frame[t.FORWARD], (frame_at, work, thread, i0, i1, skips, first, count, s0, s1))
     if phase == cuts:
         divisor = normaliser(frame, first, count)
@@ -81,8 +83,8 @@ def learn(frame_at, work, thread, n_threads, first, count, phase):
         call(frame[t.LOSS], (frame_at, work, first, i0, i1, factor))
     if phase >= cuts:
         s0, s1 = backward_stages(frame, phase - cuts)
-        call(frame[t.DELTAS], (frame_at, work, thread, i0, i1, 0, first, count, s0, s1))
-    if phase == 2 * cuts and frame[t.SKIPS] != 0:
+        call(frame[t.DELTAS], (frame_at, work, thread, i0, i1, 0, first, count, max(whole, s0), s1))
+    if phase == 2 * cuts and whole == 0 and frame[t.SKIPS] != 0:
         stage = stage_at(frame, 0)
         delta = place(work, stage, t.DELTA, i0, t.LD)
         finite = all_finite(delta, (i1 - i0) * stage[t.LD])
@@ -202,8 +204,9 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
     sparse, clips = frame[t.X_INDPTR] != 0, frame[t.CLIP] != 0
     costs, new_costs = _old_and_new_costs(frame, first, count)
     next0, next1 = share_of_rows(frame[t.BATCH], thread, n_threads)
+    next0 += frame[t.BEGIN]
     chunk = GRADIENT_ROWS if count <= LONG_BATCH else LONG_GRADIENT_ROWS
-    for s in range(frame[t.N_STAGES]):
+    for s in range(first_whole_stage(frame), frame[t.N_STAGES]):
         stage = stage_at(frame, s)
         n, ld, ld_in = stage[t.OUT], stage[t.LD], stage[t.LD_IN]
         k0, k1 = 0, 0

@@ -211,7 +211,7 @@ def by_hand(recipe, kind):
             if recipe.clip_norm is not None:
                 cut(optimizer.parameters, recipe.clip_norm, recipe.dtype)
             optimizer.step()
-            assert not padding(net.parameters(), net.plan().grads).any()
+            assert not padding(net.parameters(), net.plan().buffer.grads).any()
     return net, optimizer
 
 

@@ -17,6 +17,7 @@ from api.checks import (
 )
 from api.fitting import SIZES, data, fitted
 from fastfcn import epochs, losses, nn, optim
+from fastfcn.pace import Way
 
 
 @two_threads
@@ -68,9 +69,9 @@ def pretended_seconds(monkeypatch, alone, together, epochs_):
     """Seconds that 100 steps an epoch would take, given those of a step."""
     now = 0.0
 
-    def pretend(self, order, first, stop, n_threads):
+    def pretend(self, order, first, stop, way):
         nonlocal now
-        now += -(-(stop - first) // 32) * (alone if n_threads == 1 else together)
+        now += -(-(stop - first) // 32) * (alone if way is Way.ALONE else together)
 
     monkeypatch.setattr(epochs.Trainer, "_train", pretend)
     monkeypatch.setattr(epochs, "time", SimpleNamespace(perf_counter=lambda: now))

@@ -40,6 +40,7 @@ class Case:
         self.labels = rng.integers(0, sizes[-1], batch)
         self.delta = rng.normal(size=(batch, sizes[-1])).astype(dtype)
         self.space = self.plan.workspace(batch, True, copies)
+        self.space.frame.point(t.GRADS, self.plan.buffer.grads)
         zeros = int(self.space.frame[t.ZEROS])
         widest = int(self.space.table[:, [t.LD, t.LD_IN]].max())
         self.space.buffer[:zeros] = np.nan
@@ -106,7 +107,7 @@ def test_forward_and_backward_agree_with_the_oracle(sizes, activations, batch, d
         case = Case(sizes, activations, batch, dtype, copies=threads)
         case.forward(threads)
         assert case.close(case.output(), exact)
-        case.plan.grads[:] = 0.0
+        case.plan.buffer.grads[:] = 0.0
         case.backward(threads)
         for layer, (dw, db) in zip(case.net.linears, grads, strict=True):
             assert case.close(layer.weight_grad, dw)
