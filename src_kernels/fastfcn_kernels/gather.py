@@ -17,6 +17,8 @@ from fastfcn_kernels.memory import LINE_BYTES, advance, int64s, prefetch, reals
 
 AHEAD = 4
 """Rows before its turn that a sample is asked for from memory."""
+LABEL_BYTES = 8
+"""Of a label, int64."""
 EARLY_BYTES = 131_072
 """Bytes of the next batch that a thread asks for while it works on this one."""
 
@@ -77,10 +79,12 @@ def sample_of(frame, row):
 
 @helper
 def _ask_for_row(frame, sample, size):
-    """Ask for a sample from memory, ``size`` bytes."""
+    """Ask for a sample from memory, ``size`` bytes, and for its label: the loss reads it soon."""
     address = frame[t.X] + sample * frame[t.X_ROW_STRIDE]
     for offset in range(0, size, LINE_BYTES):
         prefetch(address + offset)
+    if frame[t.LABELS] != 0:
+        prefetch(frame[t.LABELS] + LABEL_BYTES * sample)
 
 
 @helper
