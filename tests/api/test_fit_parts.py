@@ -8,7 +8,7 @@ from api.checks import DTYPES, mlp, same_bits, same_state, shares
 from fastfcn import epochs, losses, nn, optim
 from fastfcn.pace import Pace, Way
 from fastfcn.parts import may_fall_into_parts
-from fastfcn_kernels.simd import TILE_VECTORS, VECTOR_BYTES
+from fastfcn_kernels.simd import ALIGNMENT, TILE_VECTORS, VECTOR_BYTES
 
 BATCH = 32
 SAMPLES = 17 * BATCH + 5
@@ -16,7 +16,7 @@ SAMPLES = 17 * BATCH + 5
 
 def units(dtype, parts):
     """Units of the narrowest layer that falls into so many parts."""
-    return parts * TILE_VECTORS * VECTOR_BYTES // np.dtype(dtype).itemsize
+    return parts * max(ALIGNMENT, TILE_VECTORS * VECTOR_BYTES) // np.dtype(dtype).itemsize
 
 
 def sparse_images(features=43, classes=10):

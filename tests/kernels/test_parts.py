@@ -9,7 +9,7 @@ from api.checks import mlp, shares
 from fastfcn.parts import Parts, may_fall_into_parts
 from fastfcn_kernels import parts
 from fastfcn_kernels import table as t
-from fastfcn_kernels.simd import TILE_VECTORS, VECTOR_BYTES
+from fastfcn_kernels.simd import ALIGNMENT, TILE_VECTORS, VECTOR_BYTES
 
 
 def space_in_parts(features, units, count, dtype, slots):
@@ -38,7 +38,7 @@ def space_in_parts(features, units, count, dtype, slots):
 def test_the_first_weight_lies_part_after_part_and_then_as_before(
     features, tiles, lacking, count, dtype, slots
 ):
-    width = tiles * TILE_VECTORS * VECTOR_BYTES // np.dtype(dtype).itemsize
+    width = tiles * max(ALIGNMENT, TILE_VECTORS * VECTOR_BYTES) // np.dtype(dtype).itemsize
     plan, space, state = space_in_parts(features, count * width - lacking, count, dtype, slots)
     together = Parts(space, count)
     together.join(space.frame)
