@@ -54,7 +54,7 @@ def handing_over() -> float:
 
 def epoch(x: Any, y: Any, way: Way, skip_zeros: bool) -> float:
     """Return the milliseconds of an epoch of the job, on two threads, one way only."""
-    with mock.patch.object(epochs, "Pace", lambda ways: Pace([way])):
+    with mock.patch.object(epochs, "Pace", lambda ways, batch: Pace([way], batch)):
         history = inputs.fit(
             inputs.network(), x, y, epochs=EPOCHS, n_threads=2, scale=1 / 255, skip_zeros=skip_zeros
         )

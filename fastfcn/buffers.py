@@ -36,7 +36,7 @@ def aligned_copy(flat: Array) -> Array:
 
 
 class Buffer:
-    """Values and gradients of one or more parameters, each flat and laid end to end.
+    """Values of one or more parameters, laid end to end, and gradients once they are asked for.
 
     Attributes
     ----------
@@ -57,6 +57,9 @@ class Buffer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Bring unpickled arrays to memory of their own: joblib may map a file, read-only."""
+        # Older pickles have "grads", made with the buffer.
+        state = {"_grads": state.get("grads"), **state}
+        state.pop("grads", None)
         self.__dict__.update(state)
         self.values = aligned_copy(self.values)
         if self._grads is not None:

@@ -13,7 +13,7 @@ from fastfcn.history import Tally
 from fastfcn.losses import Loss
 from fastfcn.nn.containers import Module
 from fastfcn.optim import Optimizer
-from fastfcn.pace import Pace, Way
+from fastfcn.pace import PARTS_STEPS, Pace, Way
 from fastfcn.parts import Parts, may_fall_into_parts
 from fastfcn.plan import Plan
 from fastfcn.schedules import Factors, Schedule, factors_of
@@ -21,18 +21,13 @@ from fastfcn.threads import threads
 from fastfcn.workspace import flops_per_row
 from fastfcn_kernels import parts, passes, training
 from fastfcn_kernels import table as t
+from fastfcn_kernels.compilation import Native
 
 After: TypeAlias = Callable[[int, int], bool]
 """Called with the samples and the batches trained on since the call before; True ends the epoch."""
 
 DEFAULT_BATCH = 32
 """Samples a step where nobody says."""
-
-FIRST_BATCHES = 4
-"""Batches of the first slice, from which the next one's length is told."""
-
-PARTS_BATCHES = 16
-"""Batches at least for which parts are worth dividing the network into."""
 
 
 def batch_order(seed: int, epoch: int, n: int, shuffle: bool = True) -> Array:
@@ -93,7 +88,7 @@ class Trainer:
     factors : callable
         Of the learning rate, from a first step and how many.
     batches : int, default 1
-        How many there may be one after another.
+        Batches of an epoch; 1 where they come one by one.
     """
 
     def __init__(
@@ -116,7 +111,7 @@ class Trainer:
         self._order = np.arange(0)
         self.seen = 0
         divides = (
-            batches >= PARTS_BATCHES
+            batches >= PARTS_STEPS
             and not sparse
             and recipe.clip_norm is None
             and may_fall_into_parts(plan.stages, plan.dtype, batch_size, copies)
@@ -124,10 +119,10 @@ class Trainer:
         self._parts = Parts(self._space, copies) if divides else None
         ways = [Way.ALONE] if n_threads is None and copies > 1 else []
         ways += [Way.ROWS, Way.PARTS] if divides else [Way.ROWS]
-        self._pace = Pace(ways)
+        self._pace = Pace(ways, batch_size)
         self._seed = recipe.seed
         self._fill_frame(data, recipe.skip_zeros)
-        self._clip(recipe.clip_norm)
+        self._phases = self._phases_of_a_step(recipe.clip_norm)
 
     def _fill_frame(self, data: Data, skip_zeros: bool) -> None:
         """Point the frame at the data and the loss."""
@@ -137,6 +132,10 @@ class Trainer:
             frame[t.SKIPS] = 0
         self.read(data)
         last = space.table[-1]
+        frame.link(t.PREPARE, passes.prepare)
+        frame.link(t.LEARN, training.learn)
+        frame.link(t.UPDATE, training.update)
+        frame[t.BATCH] = self._batch
         frame.point(t.OUTPUT, space.buffer[last[t.A] :])
         frame.point(t.OUTPUT_DELTA, space.buffer[last[t.DELTA] :])
         frame[t.N_OUTPUT], frame[t.LD_OUTPUT] = last[t.OUT], last[t.LD]
@@ -160,13 +159,10 @@ class Trainer:
             return False
         return entries is None or data.source.most_entries(self._batch) <= entries
 
-    def _clip(self, norm: float | None) -> None:
-        """Say what a step consists of: an update that waits for the gradient's norm is another."""
+    def _phases_of_a_step(self, norm: float | None) -> list[Native]:
+        """Return what a step by rows consists of; an update that waits for a norm is another."""
         space = self._space
         phases = [training.learn] * (2 * space.phases - 1) + [training.update]
-        space.frame.link(t.PREPARE, passes.prepare)
-        space.frame.link(t.LEARN, training.learn)
-        space.frame.link(t.UPDATE, training.update)
         if norm is not None:
             phases.append(training.clipped_update)
             rows = sum(stage.in_features + 2 for stage in self._plan.stages)
@@ -175,7 +171,7 @@ class Trainer:
             # Not the network's own gradients, which belong to its user.
             gradients = aligned_zeros(self._plan.values.size, self._plan.dtype)
             space.frame.point(t.GRADS, gradients)
-        self._phases = phases
+        return phases
 
     def _check_whole(self) -> None:
         """Raise where layers have left the network, or it a larger one."""
@@ -207,20 +203,24 @@ class Trainer:
             optimizer.steps += steps
             optimizer.last_lr = optimizer.lr * float(factors[-1])
             self._plan.buffer.changed()  # first: Ctrl-C may come before anything that follows
-            if way is Way.PARTS and self._parts is not None and self._parts.count == count:
-                space.frame[t.BATCH] = self._batch
-                space.frame.phases(
-                    [parts.learn_parts, parts.update_parts],
-                    before=[parts.divide, parts.begin_parts],
-                    after=[parts.unite],
-                )
-                self._parts.join(space.frame)
-            else:
-                space.frame[t.PARTS] = 0
-                space.frame.phases(self._phases)
-                space.run(passes.prepare, 0, 0, count)
+            self._get_ready(way, count)
             space.frame.train(space.address, first, stop, self._batch, count)
         self._plan.buffer.changed()
+
+    def _get_ready(self, way: Way, count: int) -> None:
+        """Say what a step consists of, and do what comes before the first."""
+        space = self._space
+        if way is Way.PARTS and self._parts is not None and self._parts.count == count:
+            space.frame.phases(
+                [parts.learn_parts, parts.update_parts],
+                before=[parts.divide, parts.begin_parts],
+                after=[parts.unite],
+            )
+            self._parts.join(space.frame)
+        else:
+            space.frame[t.PARTS] = 0
+            space.frame.phases(self._phases)
+            space.run(passes.prepare, 0, 0, count)
 
     def _samples(self, order: Array, first: int, stop: int) -> Array:
         """Return the samples of each batch, or the sum of their weights."""
@@ -264,28 +264,18 @@ class Trainer:
         self._space.frame[t.SEED] = _mask_seed(self._seed, epoch)
         seconds = 0.0
         while self.seen < n:
-            first, way = self.seen, self._pace.way()
-            stop = first + self._batch if each_batch else self._end_of_slice(first, n)
-            if stop - first < PARTS_BATCHES * self._batch and way is Way.PARTS:
-                way = Way.ROWS
+            first = self.seen
+            way, size = self._pace.choose(n - first, each_batch)
+            stop = first + size
             before = time.perf_counter()
-            self._train(order, first, min(stop, n), way)
+            self._train(order, first, stop, way)
             took = time.perf_counter() - before
             seconds += took
-            self.seen = stop = min(stop, n)
-            self._pace.record(way, stop - first, took)
+            self.seen = stop
+            self._pace.record(way, size, took)
             if after(first, stop):
                 break
         return seconds
-
-    def _end_of_slice(self, first: int, n: int) -> int:
-        """Return where the next slice of an epoch of n samples should end."""
-        samples = self._pace.samples()
-        batches = max(1, int(samples / self._batch)) if samples else FIRST_BATCHES
-        if self._pace.way() is Way.PARTS:
-            batches = max(batches, PARTS_BATCHES)
-        size = batches * self._batch
-        return n if n - first < size * 3 // 2 else first + size
 
     def tally(self, first: int, stop: int) -> Tally:
         """Add up places first:stop of the epoch's order, as they were when trained on."""

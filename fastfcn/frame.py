@@ -130,7 +130,10 @@ class Frame:
         before: Sequence[Native] = (),
         after: Sequence[Native] = (),
     ) -> None:
-        """Say which range kernels a training step consists of, and run before and after steps."""
+        """Say which range kernels a training step consists of, and run before and after steps.
+
+        One thread alone runs none before and after: see ``drivers.train_alone``.
+        """
         every = (*before, *kernels, *after)
         self.point(t.PHASES, np.array([kernel.address(self.dtype) for kernel in every]))
         self[t.N_BEFORE], self[t.N_PHASES], self[t.N_AFTER] = len(before), len(kernels), len(after)

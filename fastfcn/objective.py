@@ -68,7 +68,7 @@ class Objective(Trainer):
     def evaluate(self) -> float:
         """Return the loss at the network's parameters as they are, and keep its gradient."""
         self._check_whole()
-        way, started = self._pace.way(), time.perf_counter()
+        (way, _), started = self._pace.choose(self.seen), time.perf_counter()
         self._add_gradients(self.seen, way)
         self._pace.record(way, self.seen, time.perf_counter() - started)
         return float(self._values.sum()) / self._divisor

@@ -12,6 +12,7 @@ from fastfcn_kernels import lists, parts
 from fastfcn_kernels import table as t
 from fastfcn_kernels.activations import IDENTITY, REGISTRY
 from fastfcn_kernels.simd import ALIGNMENT, TILE_VECTORS, VECTOR_BYTES
+from fastfcn_kernels.stages import PART_STAGES
 
 INPUT_BYTES = 4 << 20
 """Input of a batch up to which every thread may gather it for itself."""
@@ -62,7 +63,7 @@ class Parts:
     def join(self, frame: Frame) -> None:
         """Have the parts trained with the rest of the network, whose frame is ready."""
         for part in self._parts:
-            part.follow(frame)
+            part.frame.copy(frame, part.own)
         frame.point(t.PARTS, self._addresses)
 
 
@@ -78,11 +79,18 @@ class _Part:
         The network's.
     thread, count : int
         Which part of how many.
+
+    Attributes
+    ----------
+    frame : Frame
+        A copy of the network's, but for ``own``.
+    own : dict
+        Fields of the frame that are the part's own.
     """
 
     def __init__(self, space: Workspace, thread: int, count: int) -> None:
         self.frame = Frame(space.frame.dtype)
-        self._table = space.table[:2].copy()
+        self._table = space.table[:PART_STAGES].copy()
         first, second = self._table
         rows, dtype = space.rows, space.frame.dtype
         ld_in, outputs = int(first[t.LD_IN]), int(second[t.LD])
@@ -109,12 +117,13 @@ class _Part:
         if thread > 0:
             second[t.BIAS] = second[t.BIAS_STATE] = -1
 
-        self._flags = np.zeros(lists.CACHE_LINE, np.int32)
-        self._costs = np.zeros_like(space.frame.array(t.COSTS))
+        counts = np.dtype(np.int32)
+        self._flags = aligned_zeros(lists.CACHE_LINE, counts)
+        self._costs = aligned_zeros(space.frame.array(t.COSTS).size, counts)
         # Whoever trains by rows does not train in parts: the first may have the network's room.
         whole = space.frame.array(t.LISTS)
-        self._lists = np.zeros_like(whole) if thread > 0 else whole
-        self._own = {
+        self._lists = aligned_zeros(whole.size, counts) if thread > 0 else whole
+        self.own = {
             t.STAGES: self._table.ctypes.data,
             t.N_STAGES: len(self._table),
             t.BEGIN: -(-rows // parts.BLOCK_ROWS) * thread // count * parts.BLOCK_ROWS,
@@ -124,10 +133,6 @@ class _Part:
             t.LISTS: self._lists.ctypes.data,
             t.PARTS: 0,
         }
-
-    def follow(self, frame: Frame) -> None:
-        """Take over what a step is given, but for what is the part's own."""
-        self.frame.copy(frame, self._own)
 
 
 def _shift(row: Any, offset: int, *places: int) -> None:

@@ -91,7 +91,7 @@ class Layer:
     def zero_grad(self) -> None:
         """Set every gradient to zero; backward passes add to them."""
         for parameter in self.parameters():
-            parameter.grad[...] = 0.0
+            parameter.zero_grad()
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of parameters and buffers by name, contiguous and without padding."""

@@ -82,6 +82,11 @@ class Parameter:
     def grad(self, values: Any) -> None:
         self.grad[...] = values
 
+    def zero_grad(self) -> None:
+        """Set the gradient to zero."""
+        if self.buffer.has_grads:
+            self.grad[...] = 0.0
+
     def _move(self, buffer: Buffer, offset: int) -> None:
         values, grads = self._values, self.grad if self.buffer.has_grads else None
         self.buffer.moved = True

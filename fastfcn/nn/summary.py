@@ -122,7 +122,7 @@ def summarise(net: "Module", batch_size: int, optimizer: Any) -> Summary:
     space = plan.workspace(batch_size, True, 1, input_gradient=False)
     memory = Memory(
         plan.values.nbytes,
-        plan.values.nbytes,  # gradients: as many
+        plan.values.nbytes,  # gradients, once they are asked for
         None if optimizer is None else optimizer.state.nbytes,
         space.buffer.nbytes,
     )

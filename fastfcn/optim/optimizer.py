@@ -165,7 +165,7 @@ class Optimizer:
     def zero_grad(self) -> None:
         """Set the gradients to zero; backward passes add to them."""
         for parameter in self.parameters:
-            parameter.grad[...] = 0.0
+            parameter.zero_grad()
 
     def step(self, samples: float = 1.0) -> None:
         """Update the parameters from their gradients.

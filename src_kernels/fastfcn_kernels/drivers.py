@@ -38,12 +38,12 @@ def region(kernel, frame_at, work, first, count, phase, n_threads):
 
 
 @parallel
-def train(phases_at, before, n_phases, after, frame_at, work, first, stop, batch, n_threads):
+def train(phases_at, n_before, n_phases, n_after, frame_at, work, first, stop, batch, n_threads):
     """Training steps over rows first:stop of an epoch: a parallel region a phase, two as a rule.
 
     Parameters
     ----------
-    phases_at, before, n_phases, after : int
+    phases_at, n_before, n_phases, n_after : int
         PHASES, N_BEFORE, N_PHASES and N_AFTER of the frame.
     frame_at, work : int
         Addresses of the frame and the workspace.
@@ -54,8 +54,8 @@ def train(phases_at, before, n_phases, after, frame_at, work, first, stop, batch
     -----
     2·Σ in·out flops a sample for each of forward, gradient and (from the second layer) delta.
     """
-    kernels = carray(int64s(phases_at), (before + n_phases + after,))
-    for phase in range(before):
+    kernels = carray(int64s(phases_at), (n_before + n_phases + n_after,))
+    for phase in range(n_before):
         kernel = kernels[phase]
         count = min(batch, stop - first)
         for thread in prange(n_threads):
@@ -63,11 +63,11 @@ def train(phases_at, before, n_phases, after, frame_at, work, first, stop, batch
     for row in range(first, stop, batch):
         count = min(batch, stop - row)
         for phase in range(n_phases):
-            kernel = kernels[before + phase]
+            kernel = kernels[n_before + phase]
             for thread in prange(n_threads):
                 call(kernel, (frame_at, work, thread, n_threads, row, count, phase))
-    for phase in range(after):
-        kernel = kernels[before + n_phases + phase]
+    for phase in range(n_after):
+        kernel = kernels[n_before + n_phases + phase]
         for thread in prange(n_threads):
             call(kernel, (frame_at, work, thread, n_threads, stop, 0, phase))
 

@@ -31,7 +31,7 @@ from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, int64s, reals
 from fastfcn_kernels.scans import all_finite
 from fastfcn_kernels.simd import TILE_ROWS, default_fp_mode, restore_fp_mode
-from fastfcn_kernels.stages import number_of, place, share_of_rows, stage_at
+from fastfcn_kernels.stages import PART_STAGES, number_of, place, share_of_rows, stage_at
 
 BLOCK_ROWS = 4 * TILE_ROWS
 """Rows that go through a part at once: they stay in the first-level cache from step to step."""
@@ -82,7 +82,8 @@ def regroup(matrix, spare, rows, columns, size):
 
     Notes
     -----
-    Chunk i comes from (i·columns) mod (rows·columns - 1); a cycle is moved from its lowest place.
+    Chunk i comes from (i·columns) mod (rows·columns - 1); a cycle is moved from its lowest place,
+    which takes some log(rows·columns) steps along it to know, on average.
     """
     last = rows * columns - 1
     for first in range(1, last):
@@ -231,7 +232,7 @@ def update_parts(frame_at, work, thread, n_threads, first, count, phase):
     finite = True
     for i0 in range(0, count, BLOCK_ROWS):
         i1 = min(count, i0 + BLOCK_ROWS)
-        call(frame[t.DELTAS], (int64s(own_at), work, 0, i0, i1, 0, first, count, 0, 2))
+        call(frame[t.DELTAS], (int64s(own_at), work, 0, i0, i1, 0, first, count, 0, PART_STAGES))
         finite &= all_finite(place(work, stage, t.DELTA, i0, t.LD), (i1 - i0) * stage[t.LD])
     set_flag(own, 0, FIRST_DELTA, finite)
     call(frame[t.UPDATE], (frame_at, work, thread, n_threads, first, count, phase))

@@ -23,10 +23,14 @@ def stage_at(frame, s):
     return carray(advance(int64s(frame[t.STAGES]), s * t.COLUMNS), (t.COLUMNS,))
 
 
+PART_STAGES = 2
+"""Stages that a part is of: the weights into its units, and out of them."""
+
+
 @helper
 def first_whole_stage(frame):
     """Return the first stage that no thread keeps a part of: see ``parts.py``."""
-    return 2 if frame[t.PARTS] != 0 else 0
+    return PART_STAGES if frame[t.PARTS] != 0 else 0
 
 
 @helper

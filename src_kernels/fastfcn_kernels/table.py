@@ -70,7 +70,7 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     TRAINING,  # 1 in training mode, 0 in evaluation mode
     SEED,  # of random masks
     PARTS,  # address of the addresses of the parts' frames, one a thread: see parts.py; 0: none
-    BEGIN,  # row of a batch that a part's gathering begins with
+    BEGIN,  # row of a batch that a part gathers, and asks for, first; 0: its share's first
     # The workspace, whose address is an argument of its own: offsets in elements.
     ZEROS,  # a row of zeros
     SCRATCH,  # first thread's gradient rows

@@ -204,7 +204,7 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
     sparse, clips = frame[t.X_INDPTR] != 0, frame[t.CLIP] != 0
     costs, new_costs = _old_and_new_costs(frame, first, count)
     next0, next1 = share_of_rows(frame[t.BATCH], thread, n_threads)
-    next0 += frame[t.BEGIN]
+    next0 += frame[t.BEGIN]  # a part's first rows of the next batch come from its middle
     chunk = GRADIENT_ROWS if count <= LONG_BATCH else LONG_GRADIENT_ROWS
     for s in range(first_whole_stage(frame), frame[t.N_STAGES]):
         stage = stage_at(frame, s)

@@ -29,9 +29,9 @@ def trained(monkeypatch, way, make, count=2, loss=None, optimizer=optim.SGD, dat
     """Train a new network one way only; return it and its optimiser."""
     offered = []
 
-    def only(ways):
+    def only(ways, batch):
         offered.extend(ways)
-        return Pace([way] if way in ways else [Way.ROWS])
+        return Pace([way] if way in ways else [Way.ROWS], batch)
 
     monkeypatch.setattr(epochs, "Pace", only)
     net = make()
