@@ -22,11 +22,11 @@ class Pace:
     """Which way of training is the fastest just now, and how much to train before asking again.
 
     Threads that share their cores with other programs wait at every barrier for the one that was
-    put aside, which can cost more than tenfold. Threads whose cores have no last-level cache in
-    common exchange what they write more slowly than they compute. Neither can be known beforehand,
-    and both come and go. As results do not depend on the way, a fit may change it from slice to
-    slice: it tries each for a moment, goes on with the fastest, and tries the others of several
-    threads again when that one slows down, and every now and then.
+    put aside, which can cost more than tenfold. Threads whose cores are far apart exchange what
+    they write more slowly than they compute. Neither can be known beforehand, and both come and go.
+    As results do not depend on the way, a fit may change it from slice to slice: it tries each for
+    a moment, goes on with the fastest, and tries the others of several threads again when that one
+    slows down, and every now and then.
 
     Parameters
     ----------

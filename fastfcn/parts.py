@@ -71,7 +71,7 @@ class _Part:
     """A thread's part: a frame, and buffers that no other thread writes to.
 
     They are allocations of their own. Side by side in the network's workspace they cost a tenth of
-    a step's time on two cores without a last-level cache in common.
+    a step's time on two cores that were far apart.
 
     Parameters
     ----------

@@ -3,9 +3,11 @@
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from fastfcn_kernels.compilation import helper
 
 LINE_BYTES = 64
 """Bytes of a cache line."""
@@ -77,3 +79,11 @@ def prefetch(typingctx: Any, place: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(place), codegen
+
+
+@helper
+def copy_elements(source, target, size):
+    """Copy ``size`` elements, in ascending order."""
+    values, copies = carray(source, (size,)), carray(target, (size,))
+    for j in range(size):
+        copies[j] = values[j]

@@ -2,7 +2,8 @@
 
 Where threads share a batch by rows, every one reads the whole first weight, most of a network, and
 each writes its share of it a moment later: in every step, what one core has written travels to the
-others and back. Cores without a last-level cache in common do that more slowly than the arithmetic.
+others and back. Cores that are far apart, without a cache in common say, do that more slowly than
+they compute.
 
 A *part* is some units of the first hidden layer: their columns of the first weight and their rows
 of the second. It is a network of two stages with a frame of its own, over the same workspace and
@@ -28,7 +29,7 @@ from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.gather import gather_rows
 from fastfcn_kernels.lists import FIRST_DELTA, WEIGHTS, all_flags, set_flag
 from fastfcn_kernels.matmul import clear_padding
-from fastfcn_kernels.memory import advance, int64s, reals
+from fastfcn_kernels.memory import advance, copy_elements, int64s, reals
 from fastfcn_kernels.scans import all_finite
 from fastfcn_kernels.simd import TILE_ROWS, default_fp_mode, restore_fp_mode
 from fastfcn_kernels.stages import PART_STAGES, number_of, place, share_of_rows, stage_at
@@ -44,18 +45,10 @@ def _frame_of(frame, part):
 
 
 @helper
-def _copy_chunk(source, target, size):
-    """Copy ``size`` elements, in ascending order."""
-    values, copies = carray(source, (size,)), carray(target, (size,))
-    for j in range(size):
-        copies[j] = values[j]
-
-
-@helper
 def _close_rows(matrix, rows, ld, size):
     """Lay rows of ``size`` elements end to end, in place."""
     for r in range(1, rows):
-        _copy_chunk(advance(matrix, r * ld), advance(matrix, r * size), size)
+        copy_elements(advance(matrix, r * ld), advance(matrix, r * size), size)
 
 
 @helper
@@ -92,12 +85,12 @@ def regroup(matrix, spare, rows, columns, size):
             source = source * columns % last
         if source < first:
             continue
-        _copy_chunk(advance(matrix, first * size), spare, size)
+        copy_elements(advance(matrix, first * size), spare, size)
         target, source = first, first * columns % last
         while source != first:
-            _copy_chunk(advance(matrix, source * size), advance(matrix, target * size), size)
+            copy_elements(advance(matrix, source * size), advance(matrix, target * size), size)
             target, source = source, source * columns % last
-        _copy_chunk(spare, advance(matrix, target * size), size)
+        copy_elements(spare, advance(matrix, target * size), size)
 
 
 @helper

@@ -23,7 +23,7 @@ from fastfcn_kernels.lists import (
 )
 from fastfcn_kernels.losses import normaliser
 from fastfcn_kernels.matmul import clear_padding
-from fastfcn_kernels.memory import advance, float64s, int32s, reals
+from fastfcn_kernels.memory import advance, copy_elements, float64s, int32s, reals
 from fastfcn_kernels.optimisers import hyperparameters_of
 from fastfcn_kernels.passes import backward_stages, bounds_of
 from fastfcn_kernels.scans import GROUP, all_finite
@@ -129,10 +129,7 @@ def _pack_columns(frame, scratch, x, ld, columns, rows):
     """Copy some columns of a matrix to scratch, row after row; return where."""
     packed = advance(scratch, frame[t.PACKED])
     for i in range(rows):
-        source = carray(advance(x, i * ld), (columns,))
-        target = carray(advance(packed, i * columns), (columns,))
-        for j in range(columns):
-            target[j] = source[j]
+        copy_elements(advance(x, i * ld), advance(packed, i * columns), columns)
     return packed
 
 
@@ -204,7 +201,7 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
     sparse, clips = frame[t.X_INDPTR] != 0, frame[t.CLIP] != 0
     costs, new_costs = _old_and_new_costs(frame, first, count)
     next0, next1 = share_of_rows(frame[t.BATCH], thread, n_threads)
-    next0 += frame[t.BEGIN]  # a part's first rows of the next batch come from its middle
+    next0 += frame[t.BEGIN]  # where a part begins to gather, which is not where the others do
     chunk = GRADIENT_ROWS if count <= LONG_BATCH else LONG_GRADIENT_ROWS
     for s in range(first_whole_stage(frame), frame[t.N_STAGES]):
         stage = stage_at(frame, s)

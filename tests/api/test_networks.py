@@ -414,6 +414,29 @@ def test_copies_are_independent_and_equal(clone):
     assert same_bits(net(x), output)
 
 
+def test_gradients_have_memory_once_they_are_asked_for():
+    net = mlp([4, 5, 3])
+    optimizer = optim.SGD(net.parameters(), lr=0.5)
+    net.zero_grad()
+    optimizer.zero_grad()
+    assert not net.plan().buffer.has_grads
+    net[0].weight_grad[0, 0] = 2.0
+    assert net.plan().buffer.has_grads and net[0].weight_grad[0, 0] == 2.0
+    larger = nn.Sequential(net, nn.Linear(3, 2))
+    larger.plan()
+    assert net[0].weight_grad[0, 0] == 2.0, "gradients move with their parameters"
+
+
+def test_a_pickle_from_when_every_buffer_had_gradients_loads():
+    buffer = mlp([4, 5, 3]).plan().buffer
+    state = {key: value for key, value in vars(buffer).items() if key != "_grads"}
+    state["grads"] = np.full_like(buffer.values, 3.0)
+    other = object.__new__(type(buffer))
+    other.__setstate__(state)
+    assert same_bits(other.values, buffer.values)
+    assert (other.grads == 3.0).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nan_in_one_row_stays_in_that_row(dtype):
     net = mlp([17, 16, 5], nn.ReLU, dtype)
