@@ -80,7 +80,9 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
         logits; those of ``MSELoss`` and the like estimate the targets, and are cut to [0, 1] for
         probabilities. Its reduction counts: ``reduction="batchmean"`` is scikit-learn's.
     class_weight : dict, "balanced" or None, default None
-        Weight of each class, by its label; "balanced" is inverse to the classes' frequencies.
+        Weight of each class, by its label; "balanced" is inverse to the classes' frequencies. Rows
+        that are not trained on carry such weights as well; given as ``X_val``, by their own
+        frequencies.
     label_smoothing : float, default 0.0
         Share of each target, in [0, 1), that is spread evenly over the classes. For "log_loss".
     dropout : float or sequence of float, default 0.0

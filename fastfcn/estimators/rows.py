@@ -30,7 +30,8 @@ def given_rows(e: Fitted, X_val: Any, y_val: Any, sample_weight_val: Any) -> Row
     X_val, y_val = e._checked(X_val, y_val, reset=False)
     if sample_weight_val is not None:
         sample_weight_val = _check_sample_weight(sample_weight_val, X_val)
-    return Rows(X_val, e._encode(y_val, incremental=True), sample_weight_val)
+    target = e._encode(y_val, incremental=True)
+    return Rows(X_val, target, e._row_weights(y_val, sample_weight_val, incremental=False))
 
 
 def split_off(e: Fitted, rows: Rows) -> tuple[Rows, Rows]:

@@ -10,7 +10,7 @@ from fastfcn.buffers import Array
 from fastfcn.nn.init import Initialiser, KaimingUniform
 from fastfcn.nn.layer import Layer
 from fastfcn.nn.parameter import Parameter
-from fastfcn.validation import as_float_dtype, as_int, as_matrix
+from fastfcn.validation import as_flag, as_float_dtype, as_int, as_matrix
 from fastfcn.workspace import Stage
 from fastfcn_kernels.table import LINEAR
 
@@ -45,7 +45,8 @@ class Linear(Layer):
     Raises
     ------
     TypeError, ValueError
-        For sizes that are not positive integers or another dtype.
+        For sizes that are not positive integers, a bias that is neither True nor False, or another
+        dtype.
 
     Examples
     --------
@@ -77,7 +78,7 @@ class Linear(Layer):
         self.init, self.bias_init = init, bias_init
         shape = (self.in_features, self.out_features)
         self._weight = Parameter("weight", shape, self.dtype)
-        self._bias = Parameter("bias", shape[1:], self.dtype) if bias else None
+        self._bias = Parameter("bias", shape[1:], self.dtype) if as_flag(bias, "bias") else None
         self.reset_parameters(rng)
 
     def reset_parameters(self, rng: np.random.Generator | None = None) -> None:

@@ -162,9 +162,10 @@ class LBFGS(Minimiser):
         Raises
         ------
         TypeError
-            Where the closure is none, or returns no number.
+            Where the closure is none, or returns no number; where samples are none.
         ValueError
-            Where the loss or its gradient is not finite to begin with; nothing is changed then.
+            Where the loss or its gradient is not finite to begin with, or samples are below 0;
+            nothing is changed then.
 
         Examples
         --------
@@ -187,7 +188,7 @@ class LBFGS(Minimiser):
                 "closure must be a function that sets the gradients to zero, computes loss and "
                 f"gradients, and returns the loss, got {closure!r}; or train with fastfcn.fit"
             )
-        objective = _Closure(closure, samples)
+        objective = _Closure(closure, as_not_negative(samples, "samples"))
         descent = self._descent(objective)
         if not descent.is_finite():
             raise ValueError(

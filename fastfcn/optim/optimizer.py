@@ -174,8 +174,13 @@ class Optimizer:
         ----------
         samples : float, default 1.0
             Samples of the batch, or the sum of their weights: read with ``decay_by_batch`` only.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For samples that are no number from 0 on.
         """
-        hyper = self.hyperparameters(samples=samples)
+        hyper = self.hyperparameters(samples=as_not_negative(samples, "samples"))
         self.steps += 1
         self.last_lr = self.lr
         for run in self.runs():

@@ -20,6 +20,8 @@ ALIGNMENT = 64
 
 def _host_features() -> set[str]:
     """Name the CPU features Numba compiles for, as ``{"avx2", "fma", ...}``."""
+    if platform.machine() in {"aarch64", "arm64"}:  # every one has it; not every LLVM says so
+        return {"neon"}
     if numba.config.CPU_FEATURES is not None:
         listed = numba.config.CPU_FEATURES.split(",")
         return {name[1:] for name in listed if name.startswith("+")}
@@ -108,13 +110,17 @@ def _control_register(builder: Any) -> tuple[Any, Any]:
             builder.call(load, [builder.bitcast(slot, byte_pointer)])
 
         return read, write
+    # Intrinsics: an instruction spelt out would need an assembler, which Numba does not set up.
     word = ir.IntType(64)
+    reads, writes = ir.FunctionType(word, []), ir.FunctionType(ir.VoidType(), [word])
+    get = cgutils.get_or_insert_function(builder.module, reads, "llvm.aarch64.get.fpcr")
+    put = cgutils.get_or_insert_function(builder.module, writes, "llvm.aarch64.set.fpcr")
 
     def read_arm() -> Any:
-        return builder.asm(ir.FunctionType(word, []), "mrs $0, fpcr", "=r", [], True)
+        return builder.call(get, [])
 
     def write_arm(value: Any) -> None:
-        builder.asm(ir.FunctionType(ir.VoidType(), [word]), "msr fpcr, $0", "r", [value], True)
+        builder.call(put, [value])
 
     return read_arm, write_arm
 

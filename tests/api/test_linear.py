@@ -222,6 +222,12 @@ def test_sizes_and_dtypes_of_other_kinds_are_rejected():
         nn.Linear(2, 1, dtype=np.int32)
 
 
+@pytest.mark.parametrize("bias", ["relu", 1, None])
+def test_bias_is_true_or_false_and_nothing_else(bias):
+    with pytest.raises(TypeError, match="bias must be True or False, got"):
+        nn.Linear(2, 1, bias)
+
+
 def test_backward_before_forward_says_so():
     with pytest.raises(RuntimeError, match="forward"):
         nn.Linear(2, 2).backward(np.zeros((1, 2)))

@@ -288,6 +288,18 @@ def test_flags_are_true_or_false_and_nothing_else(name):
                 getattr(optim, name)(mlp([2, 2]).parameters(), **{option: value})
 
 
+@pytest.mark.parametrize("name", ["SGD", "LBFGS", *NAMES])
+@pytest.mark.parametrize(
+    ("samples", "error"), [(None, TypeError), ("8", TypeError), (-1, ValueError)]
+)
+def test_a_step_over_no_number_of_samples_is_refused(name, samples, error):
+    net = mlp([2, 2])
+    optimizer = getattr(optim, name)(net.parameters())
+    first = [lambda: 0.0] if name == "LBFGS" else []
+    with pytest.raises(error, match="samples must be"):
+        optimizer.step(*first, samples)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
 def test_an_eps_too_small_for_the_precision_still_divides_by_more_than_0(name, dtype):

@@ -29,6 +29,24 @@ def test_class_weights_are_weights_of_their_rows(class_weight: Any, solver: str)
     assert_array_equal(by_class.coefs_[0], by_row.coefs_[0])
 
 
+@pytest.mark.parametrize(
+    "class_weight", ["balanced", {0: 5.0, 2: 0.5}], ids=["balanced", "by label"]
+)
+def test_class_weights_weigh_validation_rows_too(class_weight: Any) -> None:
+    x, y = iris()
+    held_out = slice(None, None, 4)
+    own = np.random.default_rng(0).uniform(0.5, 1.5, len(y[held_out]))
+    options = {"solver": "sgd", "max_iter": 5, "random_state": 0}
+    given = {"X_val": x[held_out], "y_val": y[held_out]}
+    by_class = FCNClassifier(5, class_weight=class_weight, **options)
+    by_class.fit(x, y, sample_weight_val=own, **given)
+    by_row = FCNClassifier(5, **options)
+    weight = compute_sample_weight(class_weight, y[held_out]) * own
+    by_row.fit(x, y, compute_sample_weight(class_weight, y), sample_weight_val=weight, **given)
+    assert by_class.validation_scores_ == by_row.validation_scores_
+    assert by_class.validation_loss_curve_ == by_row.validation_loss_curve_
+
+
 def test_balanced_classes_need_all_labels_at_once() -> None:
     with pytest.raises(ValueError, match="'balanced' needs all labels at once"):
         FCNClassifier(class_weight="balanced", solver="sgd").partial_fit(*iris(), classes=[0, 1, 2])

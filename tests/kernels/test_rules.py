@@ -17,8 +17,8 @@ from fastfcn import losses, nn, optim
 from fastfcn.buffers import padded
 from fastfcn_kernels.simd import restore_fp_mode
 
-DEFAULT, FLUSH = 0x1F80, 0x9FC0
-"""MXCSR by default, and with subnormals taken and given as zero."""
+DEFAULT, FLUSH = (0x1F80, 0x9FC0) if platform.machine() in ("x86_64", "AMD64") else (0, 1 << 24)
+"""MXCSR, or ARM's FPCR: by default, and with subnormals taken and given as zero."""
 
 
 @numba.njit
@@ -93,7 +93,8 @@ def test_rows_are_whole_cache_lines_and_never_a_multiple_of_2_kb_apart(features,
 
 
 @pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "AMD64"), reason="sets x86's control register"
+    platform.machine() not in ("x86_64", "AMD64", "aarch64", "arm64"),
+    reason="sets the control register of x86 or ARM",
 )
 def test_bits_do_not_depend_on_the_callers_floating_point_mode():
     results = []
