@@ -1,25 +1,16 @@
 """L-BFGS's kernels: directions, sums, and what they leave alone."""
 
 import math
-import platform
 
-import numba
 import numpy as np
 import pytest
 
 import reference.lbfgs
 from fastfcn_kernels import lbfgs as kernels
-from fastfcn_kernels.simd import restore_fp_mode
+from kernels.fp_mode import knows_the_register, subnormals_flushed
 
 DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 SIZES = [1, 15, kernels.BLOCK - 1, kernels.BLOCK, kernels.BLOCK + 1, 1000]
-DEFAULT, FLUSH = 0x1F80, 0x9FC0
-"""MXCSR by default, and with subnormals taken and given as zero."""
-
-
-@numba.njit
-def set_fp_mode(mode):
-    restore_fp_mode(mode)
 
 
 def call(kernel, dtype, *arguments):
@@ -124,20 +115,15 @@ def test_moves_and_pairs_are_rounded_once(dtype, size):
     assert (s == (0.3 * direction.astype(np.float64)).astype(dtype)).all()
 
 
-@pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "AMD64"), reason="sets x86's control register"
-)
+@knows_the_register
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_subnormal_numbers_count_whatever_the_callers_floating_point_mode(dtype):
     size, tiny = 40, np.finfo(dtype).smallest_subnormal
     ones, small = np.ones(size, dtype), np.full(size, 8 * tiny, dtype)
     out, found = np.zeros(size, dtype), np.zeros(5)
-    set_fp_mode(FLUSH)
-    try:
+    with subnormals_flushed():
         call(kernels.move, dtype, 0 * small, small, out, 0.5, size)
         call(kernels.multiply, dtype, ones, small, size, found)
         call(kernels.measure, dtype, small, ones, size, found[1:])
-    finally:
-        set_fp_mode(DEFAULT)
     assert (out == small / 2).all()
     assert found[0] == found[1] == size * float(small[0])

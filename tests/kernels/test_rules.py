@@ -3,10 +3,10 @@
 import itertools
 import multiprocessing
 import os
-import platform
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 
 import numba
 import numpy as np
@@ -15,15 +15,7 @@ import pytest
 import fastfcn as ff
 from fastfcn import losses, nn, optim
 from fastfcn.buffers import padded
-from fastfcn_kernels.simd import restore_fp_mode
-
-DEFAULT, FLUSH = (0x1F80, 0x9FC0) if platform.machine() in ("x86_64", "AMD64") else (0, 1 << 24)
-"""MXCSR, or ARM's FPCR: by default, and with subnormals taken and given as zero."""
-
-
-@numba.njit
-def set_fp_mode(mode):
-    restore_fp_mode(mode)
+from kernels.fp_mode import knows_the_register, subnormals_flushed
 
 
 def problem(dtype=np.float32, seed=0, n=50):
@@ -92,24 +84,18 @@ def test_rows_are_whole_cache_lines_and_never_a_multiple_of_2_kb_apart(features,
         assert needed <= size < needed + 2 * 64
 
 
-@pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "AMD64", "aarch64", "arm64"),
-    reason="sets the control register of x86 or ARM",
-)
+@knows_the_register
 def test_bits_do_not_depend_on_the_callers_floating_point_mode():
     results = []
-    for mode in (DEFAULT, FLUSH):
+    for mode in (nullcontext, subnormals_flushed):
         net, x, y = problem()
         x *= np.float32(1e-38)  # products far into the subnormals
-        set_fp_mode(mode)
-        try:
+        with mode():
             train(net, x, y, epochs=2, n_threads=1, check_finite=False)
             out = net(x)
             net.backward(out)
             flat = net.parameters()[0].buffer
             results.append([out.tobytes(), flat.values.tobytes(), flat.grads.tobytes()])
-        finally:
-            set_fp_mode(DEFAULT)
     assert results[0] == results[1]
 
 
