@@ -121,8 +121,10 @@ class _Part:
         self._flags = aligned_zeros(lists.CACHE_LINE, counts)
         self._costs = aligned_zeros(space.frame.array(t.COSTS).size, counts)
         # Whoever trains by rows does not train in parts: the first may have the network's room.
-        whole = space.frame.array(t.LISTS)
-        self._lists = aligned_zeros(whole.size, counts) if thread > 0 else whole
+        self._lists, self._bits = (space.frame.array(field) for field in (t.LISTS, t.BITS))
+        if thread > 0:
+            self._lists = aligned_zeros(self._lists.size, self._lists.dtype)
+            self._bits = aligned_zeros(self._bits.size, self._bits.dtype)
         self.own = {
             t.STAGES: self._table.ctypes.data,
             t.N_STAGES: len(self._table),
@@ -131,6 +133,7 @@ class _Part:
             t.FINITE: self._flags.ctypes.data,
             t.COSTS: self._costs.ctypes.data,
             t.LISTS: self._lists.ctypes.data,
+            t.BITS: self._bits.ctypes.data,
             t.PARTS: 0,
         }
 

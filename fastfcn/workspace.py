@@ -185,10 +185,13 @@ class Workspace:
         frame = self.frame
         size = (self.rows + TILE_ROWS * self.copies) * lists.list_stride(features)
         if backward:
-            feature_lists = -(-features // scans.GROUP) * scans.GROUP // lists.LIST_FEATURES
+            feature_lists = -(-features // lists.LIST_FEATURES)
             size = max(size, feature_lists * (self.rows + lists.ROOM))
         frame[t.SKIPS] = lists.LOOK
         frame.point(t.LISTS, np.zeros(size + lists.ROOM, np.int32))
+        frame[t.LD_BITS] = lists.bits_stride(self.rows)
+        groups = -(-features // scans.GROUP)
+        frame.point(t.BITS, aligned_zeros(groups * frame[t.LD_BITS], np.dtype(np.int16)))
 
     def _make_packed(self, features: int, entries: int, backward: bool) -> None:
         """Make room for the packed rows of sparse data, and for their entries by feature."""

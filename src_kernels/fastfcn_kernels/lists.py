@@ -6,8 +6,8 @@ zero. Pixels, one-hot columns and word counts are mostly zeros: of MNIST's, six 
 leave out more than half.
 
 A list is int32: its length, then its entries in ascending order; DENSE in place of the length says
-that leaving out does not pay. Lists are made where a batch is gathered, and again, by samples, for
-the weight gradient.
+that leaving out does not pay. Lists are made where a batch is gathered; what was seen there is kept
+as a bit an element, from which the weight gradient's lists, by samples, are made.
 """
 
 from numba import carray
@@ -15,8 +15,8 @@ from numba import carray
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import helper
 from fastfcn_kernels.memory import advance, int16s, int32s
-from fastfcn_kernels.scans import GROUP, nonzero_bits, nonzero_columns, note_places
-from fastfcn_kernels.simd import TILE_ROWS, stack_room
+from fastfcn_kernels.scans import GROUP, nonzero_columns, note_places
+from fastfcn_kernels.simd import TILE_ROWS
 
 DENSE = -1
 """In place of a list's length: everything counts."""
@@ -30,18 +30,21 @@ DENSE_COST = 128
 LIST_COST = 32
 """Cost of a feature's part in a list: it is made, and begun anew for each panel of columns."""
 
-SLAB = 64
-"""Samples looked at at once. Where the first all count for a list, it is taken for dense."""
-SLAB_BYTES = 2 * SLAB
-
 LIST_MASK = 2**LIST_FEATURES - 1
 """Bits of the features of a group's first list."""
+EVERY_BIT = -1
+"""Bits of a group all of whose columns count."""
 
 ROOM = 24
 """Places of a list beyond its entries: its length, and the last vector stored."""
 
 CACHE_LINE = 16
 """int32 between one thread's flags and the next's, so that no two share a cache line."""
+
+
+def bits_stride(rows: int) -> int:
+    """Return LD_BITS for so many rows: whole lines, of int16."""
+    return -(-rows // (2 * CACHE_LINE)) * 2 * CACHE_LINE
 
 
 def list_stride(features: int) -> int:
@@ -56,8 +59,10 @@ def _pays(count, entries):
 
 
 @helper
-def row_lists(frame, thread, stage, x, rows, i0):
+def row_lists(frame, thread, stage, x, rows, i0, skips):
     """Make a list of features for each tile of rows; return where they are, and whether any pays.
+
+    Notes what is not zero in BITS as well, from which :func:`feature_lists` makes its lists.
 
     Parameters
     ----------
@@ -68,6 +73,8 @@ def row_lists(frame, thread, stage, x, rows, i0):
         (rows, IN), row stride LD_IN                                      [in]
     rows, i0 : int
         Rows; the first one's place in the workspace.
+    skips : int
+        0: nothing may be left out.
 
     Returns
     -------
@@ -79,30 +86,33 @@ def row_lists(frame, thread, stage, x, rows, i0):
     # Each thread's last tile may have fewer rows but needs a whole list's room.
     lists = advance(int32s(frame[t.LISTS]), (i0 + TILE_ROWS * thread) * stride)
     stride *= TILE_ROWS
+    bits, ldb = advance(int16s(frame[t.BITS]), i0), frame[t.LD_BITS]
     some = False
-    for i in range(0, rows, TILE_ROWS):
+    i = 0
+    # Where the first tile is dense, the other rows are taken to be like it.
+    while i < rows and skips != 0 and (some or i == 0):
         tile_rows = min(TILE_ROWS, rows - i)
-        at = advance(x, i * ld)
         listed = advance(lists, i // TILE_ROWS * stride)
-        entries = advance(listed, 1)
-        count = nonzero_columns(at, ld, tile_rows, n, entries)
+        entries, noted = advance(listed, 1), advance(bits, i)
+        count = nonzero_columns(advance(x, i * ld), ld, tile_rows, n, entries, noted, ldb)
         pays = _pays(count, n)
         carray(listed, (1,))[0] = count if pays else DENSE
         some |= pays
-        if not some:  # dense data: its other rows are taken to be like the first
-            break
+        i += tile_rows
+    if i < rows:
+        for group in range((n + GROUP - 1) // GROUP):
+            carray(advance(bits, group * ldb), (rows,))[i:] = EVERY_BIT
     return lists, stride, some
 
 
 @helper
-def feature_lists(frame, stage, x, batch, k0, k1, costs):
+def feature_lists(frame, stage, batch, k0, k1, costs):
     """Make a list of samples for each LIST_FEATURES of the features k0:k1; tell whether any pays.
 
     Parameters
     ----------
-    frame, stage : int64                                                  [in]
-    x : pointer
-        (batch, IN), row stride LD_IN                                     [in]
+    frame, stage : int64
+        BITS of all samples                                               [in]
     batch, k0, k1 : int
         Samples; features, from a whole group on.
     costs : int32 (groups,)
@@ -114,53 +124,35 @@ def feature_lists(frame, stage, x, batch, k0, k1, costs):
         The lists of all features, their stride, whether any of these is not DENSE.
     """
     stride = batch + ROOM
-    lists = int32s(frame[t.LISTS])
+    lists, bits = int32s(frame[t.LISTS]), int16s(frame[t.BITS])
     some = False
     for k in range(k0, k1, GROUP):
-        group = advance(lists, k // LIST_FEATURES * stride)
+        group = k // GROUP
         columns = min(GROUP, stage[t.IN] - k)
-        list_group(advance(x, k), stage[t.LD_IN], batch, columns, group, stride)
         cost = 0
-        for first in range(0, GROUP, LIST_FEATURES):
-            length = carray(advance(group, first // LIST_FEATURES * stride), (1,))
-            count = length[0]
+        for first in range(0, columns, LIST_FEATURES):
+            listed = advance(lists, (k + first) // LIST_FEATURES * stride)
+            count = list_samples(
+                advance(bits, group * frame[t.LD_BITS]),
+                LIST_MASK << first,
+                batch,
+                advance(listed, 1),
+            )
             pays = _pays(count, batch)
-            length[0] = count if pays else DENSE
-            if first < columns:
-                cost += count * DENSE_COST // batch + (LIST_COST if pays else 0)
-                some |= pays
-        costs[k // GROUP] = cost * LIST_FEATURES // columns
+            carray(listed, (1,))[0] = count if pays else DENSE
+            cost += count * DENSE_COST // batch + (LIST_COST if pays else 0)
+            some |= pays
+        costs[group] = cost * LIST_FEATURES // columns
     return lists, stride, some
 
 
 @helper
-def list_group(x, ld, batch, columns, lists, stride):
-    """Make the lists of a group of features, each with its length before it."""
-    bits = stack_room(int16s(0), SLAB_BYTES)
-    masks = carray(bits, (SLAB,))
-    for first in range(0, GROUP, LIST_FEATURES):
-        carray(advance(lists, first // LIST_FEATURES * stride), (1,))[0] = 0
-    for i0 in range(0, batch, SLAB):
-        rows = min(SLAB, batch - i0)
-        for i in range(rows):
-            masks[i] = nonzero_bits(advance(x, (i0 + i) * ld), columns)
-        for i in range(rows, (rows + GROUP - 1) // GROUP * GROUP):
-            masks[i] = 0
-        whole = True
-        for first in range(0, GROUP, LIST_FEATURES):
-            listed = advance(lists, first // LIST_FEATURES * stride)
-            length = carray(listed, (1,))
-            count = length[0]
-            for i in range(0, rows, GROUP):
-                count += note_places(
-                    advance(bits, i), LIST_MASK << first, i0 + i, advance(listed, 1 + count)
-                )
-            length[0] = count
-            whole &= count == i0 + rows or first >= columns
-        if whole:
-            for first in range(0, GROUP, LIST_FEATURES):
-                carray(advance(lists, first // LIST_FEATURES * stride), (1,))[0] = batch
-            return
+def list_samples(bits, pattern, batch, entries):
+    """List the samples whose bits share one with a pattern; return how many they are."""
+    count = 0
+    for i in range(0, batch, GROUP):
+        count += note_places(advance(bits, i), pattern, i, batch, advance(entries, count))
+    return count
 
 
 WEIGHTS, FIRST_DELTA, INPUT = 0, 1, 2

@@ -30,18 +30,27 @@ def _count_ones(builder: Any, mask: Any, index: Any) -> Any:
     return builder.zext(builder.call(popcount, [builder.bitcast(mask, word)]), index)
 
 
+GROUP = 16
+"""Columns that are looked at at once, and rows that are listed at once: a bit each."""
+
+
 @intrinsic
-def nonzero_columns(typingctx: Any, x: Any, ld: Any, rows: Any, columns: Any, out: Any) -> Any:
+def nonzero_columns(
+    typingctx: Any, x: Any, ld: Any, rows: Any, columns: Any, out: Any, bits: Any, ldb: Any
+) -> Any:
     """List the columns in which some row is not zero; return how many they are.
 
     Parameters
     ----------
     x, ld, rows : pointer, int, int
-        (rows, columns up to a whole vector), row stride ld               [in]
+        (rows, columns), row stride ld; read up to a whole group          [in]
     columns : int
-        Columns; those of the padding are zero.
+        Columns.
     out : pointer to int32
-        The list, with room for a vector more than it gets                [out]
+        The list, with room for a group more than it gets                 [out]
+    bits, ldb : pointer to int16, int
+        (groups, rows), row stride ldb: a bit for each column of a group that is not zero in a row
+                                                                          [out]
 
     Notes
     -----
@@ -50,12 +59,10 @@ def nonzero_columns(typingctx: Any, x: Any, ld: Any, rows: Any, columns: Any, ou
     n = types.intp
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        base, stride, row_count, end, target = args
-        bits = x.dtype.bitwidth
-        width = VECTOR_BYTES * 8 // bits
-        index = end.type
-        words = ir.VectorType(ir.IntType(bits), width)
-        places = ir.VectorType(ir.IntType(32), width)
+        base, stride, row_count, end, target, notes, note_stride = args
+        size = x.dtype.bitwidth
+        index, word, short = end.type, ir.IntType(32), ir.IntType(GROUP)
+        words, places = ir.VectorType(ir.IntType(size), GROUP), ir.VectorType(word, GROUP)
         entry = builder.block
         head, column, row, each, filled, done = (
             builder.append_basic_block(f"nonzero.{name}")
@@ -63,36 +70,41 @@ def nonzero_columns(typingctx: Any, x: Any, ld: Any, rows: Any, columns: Any, ou
         )
         builder.branch(head)
         builder.position_at_end(head)
-        j, found = builder.phi(index), builder.phi(index)
+        j, found, note = (builder.phi(index) for _ in range(3))
         builder.cbranch(builder.icmp_signed("<", j, end), column, done)
         builder.position_at_end(column)
-        at_column = builder.gep(base, [j])
+        at_column, at_note = builder.gep(base, [j]), builder.gep(notes, [note])
+        steps = ir.Constant(places, list(range(GROUP)))
+        here = builder.add(splat(builder, builder.trunc(j, word), places), steps)
+        inside = builder.icmp_signed("<", here, splat(builder, builder.trunc(end, word), places))
         builder.branch(row)
         builder.position_at_end(row)
-        i, any_bits = builder.phi(index), builder.phi(words)
+        i, some = builder.phi(index), builder.phi(short)
         builder.cbranch(builder.icmp_signed("<", i, row_count), each, filled)
         builder.position_at_end(each)
         address = builder.gep(at_column, [builder.mul(i, stride)])
         value = builder.load(builder.bitcast(address, words.as_pointer()), typ=words)
-        value.align = bits // 8
+        value.align = size // 8
+        counts = builder.icmp_unsigned("!=", value, ir.Constant(words, None))
+        counted = builder.bitcast(builder.and_(counts, inside), short)
+        builder.store(counted, builder.gep(at_note, [i]))
         for phi, start, then in (
             (i, index(0), builder.add(i, index(1))),
-            (any_bits, ir.Constant(words, None), builder.or_(any_bits, value)),
+            (some, short(0), builder.or_(some, counted)),
         ):
             phi.add_incoming(start, column)
             phi.add_incoming(then, each)
         builder.branch(row)
         builder.position_at_end(filled)
-        mask = builder.icmp_unsigned("!=", any_bits, ir.Constant(words, None))
-        steps = ir.Constant(places, list(range(width)))
-        here = builder.add(splat(builder, builder.trunc(j, ir.IntType(32)), places), steps)
+        mask = builder.bitcast(some, ir.VectorType(ir.IntType(1), GROUP))
         packed = _compressed(builder, here, mask)
         to = builder.bitcast(builder.gep(target, [found]), places.as_pointer())
         builder.store(packed, to).align = 4
         more = _count_ones(builder, mask, index)
         for phi, start, then in (
-            (j, index(0), builder.add(j, index(width))),
+            (j, index(0), builder.add(j, index(GROUP))),
             (found, index(0), builder.add(found, more)),
+            (note, index(0), builder.add(note, note_stride)),
         ):
             phi.add_incoming(start, entry)
             phi.add_incoming(then, filled)
@@ -100,56 +112,24 @@ def nonzero_columns(typingctx: Any, x: Any, ld: Any, rows: Any, columns: Any, ou
         builder.position_at_end(done)
         return found
 
-    return n(x, n, n, n, out), codegen
-
-
-GROUP = 16
-"""Elements that are looked at at once where lists go down a matrix; a bit each."""
+    return n(x, n, n, n, out, bits, n), codegen
 
 
 @intrinsic
-def nonzero_bits(typingctx: Any, x: Any, columns: Any) -> Any:
-    """Return a bit for each of the first columns of a row: whether it is not zero.
-
-    Parameters
-    ----------
-    x : pointer
-        (GROUP,), all of which are read                                   [in]
-    columns : int
-        How many count, at most GROUP.
-
-    Notes
-    -----
-    -0 counts as not zero.
-    """
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits = x.dtype.bitwidth
-        words, short, long = ir.VectorType(ir.IntType(bits), GROUP), ir.IntType(16), ir.IntType(32)
-        value = builder.load(builder.bitcast(args[0], words.as_pointer()), typ=words)
-        value.align = bits // 8
-        found = builder.icmp_unsigned("!=", value, ir.Constant(words, None))
-        count = builder.trunc(args[1], long)
-        wanted = builder.sub(builder.shl(long(1), count), long(1))
-        return builder.and_(builder.bitcast(found, short), builder.trunc(wanted, short))
-
-    return types.int16(x, types.intp), codegen
-
-
-@intrinsic
-def note_places(typingctx: Any, masks: Any, pattern: Any, first: Any, out: Any) -> Any:
+def note_places(typingctx: Any, masks: Any, pattern: Any, first: Any, end: Any, out: Any) -> Any:
     """List the places of the masks that share a bit with a pattern; return how many they are.
 
     Parameters
     ----------
     masks : pointer to int16
-        (GROUP,)                                                          [in]
+        (GROUP,), all of which are read                                   [in]
     pattern : int
-    first : int
-        Place of the first mask.
+    first, end : int
+        Place of the first mask; the place before which masks count.
     out : pointer to int32
         The list, with room for GROUP                                     [out]
     """
+    n = types.intp
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         short, long = ir.IntType(16), ir.IntType(32)
@@ -158,14 +138,18 @@ def note_places(typingctx: Any, masks: Any, pattern: Any, first: Any, out: Any) 
         value.align = 2
         wanted = splat(builder, builder.trunc(args[1], short), shorts)
         shared = builder.and_(value, wanted)
-        mask = builder.icmp_unsigned("!=", shared, ir.Constant(shorts, None))
         here = splat(builder, builder.trunc(args[2], long), places)
         here = builder.add(here, ir.Constant(places, list(range(GROUP))))
+        inside = builder.icmp_signed(
+            "<", here, splat(builder, builder.trunc(args[3], long), places)
+        )
+        mask = builder.icmp_unsigned("!=", shared, ir.Constant(shorts, None))
+        mask = builder.and_(mask, inside)
         packed = _compressed(builder, here, mask)
-        builder.store(packed, builder.bitcast(args[3], places.as_pointer())).align = 4
+        builder.store(packed, builder.bitcast(args[4], places.as_pointer())).align = 4
         return _count_ones(builder, mask, args[1].type)
 
-    return types.intp(masks, types.intp, types.intp, out), codegen
+    return n(masks, n, n, n, out), codegen
 
 
 @intrinsic

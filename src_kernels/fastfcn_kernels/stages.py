@@ -94,8 +94,8 @@ def forward_rows(frame_at, work, thread, i0, i1, skips, first, count, s0, s1):
             if s == 0 and frame[t.X_INDPTR] != 0:
                 call(frame[t.SPARSE_FORWARD], (frame_at, work, i0, i1, z, start, weight))
                 listed = True
-            elif s == 0 and skips != 0:
-                lists, stride, listed = row_lists(frame, thread, stage, x, rows, i0)
+            elif s == 0 and frame[t.SKIPS] != 0:
+                lists, stride, listed = row_lists(frame, thread, stage, x, rows, i0, skips)
                 if listed:
                     call(
                         frame[t.LISTED],

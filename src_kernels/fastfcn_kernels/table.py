@@ -79,6 +79,8 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     # Zero-skipping: int32, see lists.py.
     SKIPS,  # whether zeros of the input may be skipped
     LISTS,  # address of the lists
+    BITS,  # address of what is not zero in the input, int16 (groups, LD_BITS), a bit an element
+    LD_BITS,  # samples from one group's to the next
     COSTS,  # address of two generations of the weight gradient's cost, a number a group
     FINITE,  # address of the threads' flags
     # Sparse data, packed: see sparse.py.
@@ -145,4 +147,4 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     RESULT,  # address of the outputs, real (rows, N_OUTPUT)
     BLOCK,  # rows that a thread takes through the network at once
     FRAME_SIZE,
-) = range(77)
+) = range(79)

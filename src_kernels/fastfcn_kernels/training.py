@@ -216,7 +216,7 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
             new_costs_at = int32s(new_costs.ctypes.data)
             call(frame[t.SORT], (frame_at, work, count, k0, k1, new_costs_at))
         elif s == 0 and frame[t.SKIPS] != 0 and all_flags(frame, n_threads, FIRST_DELTA):
-            lists, stride, listed = feature_lists(frame, stage, x, count, k0, k1, new_costs)
+            lists, stride, listed = feature_lists(frame, stage, count, k0, k1, new_costs)
         if k1 > k0 and stage[t.WEIGHT_STATE] >= 0:
             finite = True
             packs = frame[t.PACKED] != 0 and count > PACKED_BATCH and ld_in >= PACKED_WIDTH

@@ -106,6 +106,19 @@ def test_a_fit_gives_the_same_bits_at_any_batch_size(batch_size, n_threads):
     assert agree(trained(x, labels(N), True, n_threads=n_threads, **how), plain)
 
 
+@pytest.mark.parametrize("n_threads", THREADS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sparse_and_dense_batches_in_turn_give_the_same_bits(dtype, n_threads):
+    """What was noted of a batch before must not be taken for a later one's."""
+    rng = np.random.default_rng(0)
+    batch, size = np.divmod(np.arange(N), 32)
+    sparse = rng.normal(size=(N, 70)) * (rng.random((N, 70)) < 0.1)
+    begins_dense = (batch % 3 == 1) | ((batch % 3 == 2) & (size % 16 < 8))
+    x = np.where(begins_dense[:, None], rng.normal(size=(N, 70)), sparse).astype(dtype)
+    how = {"batch_size": 32, "shuffle": False, "dtype": dtype, "n_threads": n_threads}
+    assert agree(trained(x, labels(N), True, **how), trained(x, labels(N), False, **how))
+
+
 @pytest.mark.parametrize("n_threads", [*THREADS, None])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_fit_on_mnist_gives_the_same_bits(mnist_data, dtype, n_threads):

@@ -15,15 +15,7 @@ from fastfcn.frame import source
 from fastfcn_kernels import passes, scans
 from fastfcn_kernels import sparse as sparse_kernels
 from fastfcn_kernels import table as t
-from fastfcn_kernels.lists import (
-    DENSE,
-    DENSE_COST,
-    LIST_FEATURES,
-    ROOM,
-    SLAB,
-    list_group,
-    list_stride,
-)
+from fastfcn_kernels.lists import DENSE, DENSE_COST, EVERY_BIT, list_samples, list_stride
 from fastfcn_kernels.stages import UPDATE_COST, share_of_features
 from kernels.operands import DTYPES, ROWS, lanes, operands, product, same_bits
 
@@ -146,22 +138,20 @@ def each_precision(make):
 
 
 INDICES, NUMBERS, N = types.CPointer(types.int32), types.CPointer(types.int64), types.intp
+BITS = types.CPointer(types.int16)
 
 
 def _columns(real):
-    @compiled(real, N, N, N, INDICES, INDICES)
-    def run(x, ld, rows, columns, out, count):
-        carray(count, (1,))[0] = scans.nonzero_columns(x, ld, rows, columns, out)
+    @compiled(real, N, N, N, INDICES, BITS, N, INDICES)
+    def run(x, ld, rows, columns, out, bits, ldb, count):
+        carray(count, (1,))[0] = scans.nonzero_columns(x, ld, rows, columns, out, bits, ldb)
 
     return run
 
 
-def _group(real):
-    @compiled(real, N, N, N, INDICES, N)
-    def run(x, ld, rows, columns, lists, stride):
-        list_group(x, ld, rows, columns, lists, stride)
-
-    return run
+@compiled(BITS, N, N, INDICES, INDICES)
+def samples_of(bits, pattern, batch, entries, count):
+    carray(count, (1,))[0] = list_samples(bits, pattern, batch, entries)
 
 
 def _finite(real):
@@ -180,7 +170,7 @@ def _transpose(real):
     return run
 
 
-COLUMNS, GROUP_OF, FINITE, TRANSPOSE = map(each_precision, (_columns, _group, _finite, _transpose))
+COLUMNS, FINITE, TRANSPOSE = map(each_precision, (_columns, _finite, _transpose))
 
 
 def values(dtype):
@@ -200,60 +190,42 @@ def values(dtype):
 )
 def test_columns_are_listed_in_which_some_row_is_not_zero(rows, columns, dtype, seed):
     rng = np.random.default_rng(seed)
-    ld = -(-columns // 16) * 16 + 16
-    x = np.zeros((rows, ld), dtype)
-    x[:, :columns] = rng.choice(values(dtype), (rows, columns))
-    x[:, rng.random(ld) < rng.random()] = 0.0
-    out = np.full(columns + lanes(dtype) + 1, -5, np.int32)
+    group = scans.GROUP
+    groups = -(-columns // group)
+    x = rng.choice(values(dtype), (rows, groups * group + 3))
+    x[:, rng.random(x.shape[1]) < rng.random()] = 0.0
+    room = np.concatenate([x.ravel(), np.ones(group, dtype)])  # read, and of no account
+    out = np.full(columns + group + 1, -5, np.int32)
+    bits = np.full((groups, rows + 1), -5, np.int16)
     count = np.zeros(1, np.int32)
-    COLUMNS[x.dtype](x, ld, rows, columns, out, count)
-    assert out[: count[0]].tolist() == np.flatnonzero((x != 0).any(axis=0)).tolist()
+    COLUMNS[x.dtype](room, x.shape[1], rows, columns, out, bits, rows + 1, count)
+    counts = x[:, :columns] != 0
+    assert out[: count[0]].tolist() == np.flatnonzero(counts.any(axis=0)).tolist()
     assert out[-1] == -5
+    padded = np.pad(counts, ((0, 0), (0, groups * group - columns)))
+    expected = padded.reshape(rows, groups, group) @ (1 << np.arange(group))
+    assert (bits[:, :rows].astype(np.uint16) == expected.T).all()
+    assert (bits[:, rows] == -5).all()
 
 
 @settings(deadline=None)
-@given(
-    rows=st.integers(1, 300),
-    columns=st.integers(1, scans.GROUP),
-    dtype=st.sampled_from(DTYPES),
-    seed=st.integers(0, 2**31),
-)
-def test_samples_are_listed_in_which_one_of_a_lists_features_is_not_zero(
-    rows, columns, dtype, seed
-):
+@given(rows=st.integers(1, 300), pattern=st.integers(1, 2**16 - 1), seed=st.integers(0, 2**31))
+def test_samples_are_listed_whose_bits_share_one_with_a_pattern(rows, pattern, seed):
     rng = np.random.default_rng(seed)
-    x = rng.choice(values(dtype), (rows, 24))
-    x[rng.random(rows) < rng.random()] = 0.0
-    stride = rows + ROOM
-    lists = np.full(scans.GROUP // LIST_FEATURES * stride + 1, -5, np.int32)
-    GROUP_OF[x.dtype](x, 24, rows, columns, lists, stride)
-    assert lists[-1] == -5
-    x[:, columns:] = 0.0
-    counted = [(x[:, k : k + LIST_FEATURES] != 0).any(axis=1) for k in range(0, columns, 4)]
-    ends = [min(end, rows) for end in range(SLAB, rows + SLAB, SLAB)]
-    dense = any(all(counts[:end].all() for counts in counted) for end in ends)
-    for place, counts in enumerate(counted):
-        length, *entries = lists[place * stride : (place + 1) * stride].tolist()
-        assert length == (rows if dense else counts.sum())
-        if not dense:
-            assert entries[:length] == np.flatnonzero(counts).tolist()
-
-
-def test_features_whose_first_samples_all_count_are_taken_for_dense():
-    rows, stride = 3 * SLAB, 3 * SLAB + ROOM
-    x = np.zeros((rows, 16), np.float32)
-    x[:SLAB] = 1.0
-    lists = np.full(scans.GROUP // LIST_FEATURES * stride, -5, np.int32)
-    GROUP_OF[x.dtype](x, 16, rows, 16, lists, stride)
-    assert (lists[::stride] == rows).all()
-    assert (lists[SLAB + ROOM : stride] == -5).all(), "the others are not looked at"
+    bits = rng.integers(0, 2**16, -(-rows // scans.GROUP) * scans.GROUP, np.uint16)
+    bits[rng.random(bits.size) < rng.random()] = 0
+    entries, count = np.full(rows + scans.GROUP + 1, -5, np.int32), np.zeros(1, np.int32)
+    samples_of(bits.view(np.int16), pattern, rows, entries, count)
+    assert entries[: count[0]].tolist() == np.flatnonzero(bits[:rows] & pattern).tolist()
+    assert entries[-1] == -5
 
 
 def test_negative_zero_counts_in_a_list():
-    x = np.full((1, 16), -0.0, np.float32)
+    x, bits = np.full((1, 16), -0.0, np.float32), np.zeros(1, np.int16)
     out, count = np.zeros(32, np.int32), np.zeros(1, np.int32)
-    COLUMNS[x.dtype](x, 16, 1, 16, out, count)
+    COLUMNS[x.dtype](x, 16, 1, 16, out, bits, 1, count)
     assert count[0] == 16
+    assert bits[0] == EVERY_BIT
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -325,6 +297,8 @@ def test_rows_that_begin_dense_are_not_searched_for_zeros(dtype):
     space.run(passes.forward, 0, batch, 1)
     assert lists[0] == DENSE
     assert (lists[ROWS * list_stride(features) :] == BEYOND).all()
+    bits = space.frame.array(t.BITS).reshape(-1, space.frame[t.LD_BITS])
+    assert (bits[:, ROWS:batch] == EVERY_BIT).all()
     out = space.matrix(-1, t.A, t.LD, batch)[:, :8]
     np.testing.assert_array_equal(out[ROWS:], np.tile(net[0].bias, (batch - ROWS, 1)))
 
