@@ -105,7 +105,8 @@ def fit(
     check_finite : bool, default True
         Whether to refuse NaN and infinity in x.
     n_threads : int, optional
-        Threads; by default as many as Numba is set to, fewer for small networks.
+        Threads; by default as many as Numba is set to, fewer for small networks, and one while
+        other programs hold the cores. A number given is kept to, however much slower that is.
     skip_zeros : bool, default True
         Whether to leave out products with zeros of x where that saves time. The result is the same
         to the bit; False is for measuring what it brings.
