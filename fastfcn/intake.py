@@ -3,6 +3,7 @@
 Nothing is imported to recognise them: what an object offers decides.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,30 @@ def is_frame(x: Any) -> bool:
 def columns_of(x: Any) -> list[str] | None:
     """Return the names of a frame's columns; None for anything else."""
     return [str(column) for column in x.columns] if is_frame(x) else None
+
+
+def by_name(x: Any, names: Sequence[str]) -> Any:
+    """Return the columns of these names, in this order, of a frame whose columns have names.
+
+    Anything else, and a frame whose columns are but counted, is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        For names that are not there, or there twice.
+    """
+    if not is_frame(x) or not any(isinstance(column, str) for column in x.columns):
+        return x
+    given = [str(column) for column in x.columns]
+    wrong = [name for name in names if given.count(name) != 1]
+    if wrong:
+        raise ValueError(
+            f"x must have each of the columns {', '.join(names)} once, got {', '.join(given)}: "
+            f"{wrong[0]!r} is there {given.count(wrong[0])} times; for columns by their places "
+            "pass x.to_numpy()"
+        )
+    places = [given.index(name) for name in names]
+    return x.iloc[:, places] if hasattr(x, "iloc") else x[:, places]
 
 
 def _frame_array(frame: Any, name: str) -> Array:

@@ -17,6 +17,7 @@ import numpy as np
 from fastfcn import losses, nn, weights
 from fastfcn.buffers import Array
 from fastfcn.frame import is_sparse
+from fastfcn.intake import by_name
 from fastfcn.nn.containers import Sequential
 from fastfcn.prediction import predict, predict_proba
 from fastfcn.validation import as_matrix, as_real
@@ -109,8 +110,11 @@ class Model:
     def prepared(self, x: Any) -> tuple[Any, float, float]:
         """Return x, and the scale and shift that :func:`fastfcn.fit` and its kin take with it.
 
-        Where each feature has its own, they are applied here.
+        Where each feature has its own, they are applied here. Of a frame, the columns named in
+        ``feature_names`` are taken.
         """
+        if self.feature_names is not None:
+            x = by_name(x, self.feature_names)
         if isinstance(self.scale, float) and isinstance(self.shift, float):
             return x, self.scale, self.shift
         if is_sparse(x):
@@ -127,7 +131,8 @@ class Model:
         Parameters
         ----------
         x : array_like (n, features)
-            As :func:`fastfcn.predict` takes it, before ``scale`` and ``shift``.
+            As :func:`fastfcn.predict` takes it, before ``scale`` and ``shift``. A frame's columns
+            are taken by ``feature_names``, where there are such.
         n_threads : int, optional
             As in :func:`fastfcn.predict`.
 

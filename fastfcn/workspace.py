@@ -181,17 +181,18 @@ class Workspace:
         return size
 
     def _make_lists(self, features: int, backward: bool) -> None:
-        """Make room for lists of what is not zero in the input."""
+        """Make room for lists of what is not zero in the input, and for a bit an element."""
         frame = self.frame
         size = (self.rows + TILE_ROWS * self.copies) * lists.list_stride(features)
         if backward:
-            feature_lists = -(-features // lists.LIST_FEATURES)
-            size = max(size, feature_lists * (self.rows + lists.ROOM))
+            by_feature = -(-features // lists.LIST_FEATURES)
+            size = max(size, by_feature * (self.rows + lists.ROOM))
         frame[t.SKIPS] = lists.LOOK
         frame.point(t.LISTS, np.zeros(size + lists.ROOM, np.int32))
-        frame[t.LD_BITS] = lists.bits_stride(self.rows)
+        short = np.dtype(np.int16)
+        frame[t.LD_BITS] = padded(self.rows, short)
         groups = -(-features // scans.GROUP)
-        frame.point(t.BITS, aligned_zeros(groups * frame[t.LD_BITS], np.dtype(np.int16)))
+        frame.point(t.BITS, aligned_zeros(groups * frame[t.LD_BITS], short))
 
     def _make_packed(self, features: int, entries: int, backward: bool) -> None:
         """Make room for the packed rows of sparse data, and for their entries by feature."""

@@ -66,6 +66,7 @@ class EarlyStopping:
     ) -> None:
         self._monitor = Monitor(monitor, mode)
         self._enough = Monitor(monitor, mode, min_delta)
+        self.min_delta = float(min_delta)
         self.patience = as_int(patience, "patience", 1)
         self.best: float | None = None
         self.best_epoch = 0
@@ -90,9 +91,10 @@ class EarlyStopping:
         if self._judge(run.epoch, self._monitor.value(run)):
             self.best_weights = run.net.state_dict()
         if self._waited >= self.patience:
-            since = f" since epoch {self.best_epoch}" if self.best_epoch else ""
+            since = f" since epoch {run.epoch - self._waited}" if self.best_epoch else ""
             waited = f"{self._waited} epoch{'s' if self._waited > 1 else ''}"
-            run.stop(f"{self._monitor.column} has not improved for {waited}{since}")
+            enough = f" by more than {self.min_delta:g}" if self.min_delta else ""
+            run.stop(f"{self._monitor.column} has not improved{enough} for {waited}{since}")
 
     def on_fit_end(self, run: TrainingRun) -> None:
         """Give back the best weights."""

@@ -65,6 +65,7 @@ def command(
         if output is None or str(output) == "-":
             click.echo(text, nl=False)
         else:
+            output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(text, encoding="utf-8")
 
 

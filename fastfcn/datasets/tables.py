@@ -6,6 +6,7 @@ CSV needs nothing but Python and NumPy; Parquet needs polars (``pip install 'fas
 import csv
 import math
 import os
+import re
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 SUFFIXES = (".csv", ".tsv", ".parquet", ".npy", ".npz")
 """Endings of the names of files that :func:`read_table` reads."""
 
+_CODE = re.compile(r"[+-]?0\d")
+"""Text that begins as no number is written: a postcode, say."""
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
 _BOOLEANS = {"true": 1.0, "false": 0.0}
 _SEPARATORS = ",;\t|"
@@ -110,6 +113,8 @@ def read_table(
 def as_target(values: Sequence[Any] | NDArray[Any], what: str) -> NDArray[Any]:
     """Return a target as int64 where all are whole numbers, else float64, else as text.
 
+    Text with leading zeros, such as "007", stays text: it is no number but a code.
+
     Parameters
     ----------
     values : sequence
@@ -137,6 +142,8 @@ def as_target(values: Sequence[Any] | NDArray[Any], what: str) -> NDArray[Any]:
         missing = [row for row, text in enumerate(texts, 1) if text.lower() in _MISSING]
         if missing:
             raise TableError(_missing_target(what, len(missing), missing[0]))
+        if any(_CODE.match(text) for text in texts):
+            return np.array(texts)
         try:
             given = np.array([float(text) for text in texts])
         except ValueError:
@@ -347,8 +354,8 @@ def _read_parquet(
     elif isinstance(column.dtype, polars.Categorical | polars.Enum):
         column = column.cast(polars.String)
     values = column.to_numpy()
-    if column.dtype == polars.String:
-        values = values.astype(str)
+    if column.dtype == polars.String:  # whatever it looks like, it was meant for text
+        return Table(x, tuple(chosen), np.char.strip(values.astype(str)), target)
     return Table(x, tuple(chosen), as_target(values, what), target)
 
 

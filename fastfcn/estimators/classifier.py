@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 
 from fastfcn import losses
@@ -266,7 +266,13 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
                 "partial_fit; pass the dict that sklearn.utils.class_weight.compute_class_weight "
                 "gives for all of them"
             )
-        weights = compute_sample_weight(self.class_weight, y)
+        one_label = self._label_binarizer.y_type_ in ("binary", "multiclass")
+        if isinstance(self.class_weight, dict) and one_label:
+            # By all classes: these rows may lack some that the dictionary names.
+            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            weights = by_class[np.searchsorted(self.classes_, y)]
+        else:
+            weights = compute_sample_weight(self.class_weight, y)
         return weights if sample_weight is None else weights * sample_weight
 
     def _criterion(self) -> losses.Loss:

@@ -130,7 +130,13 @@ class Fitted(Parameters):
         """Return the network's outputs, before the output activation."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, **_DATA)
-        return predict(self.network_, X, n_threads=self.n_threads, check_finite=False)
+        output = predict(self.network_, X, n_threads=self.n_threads, check_finite=False)
+        if not np.isfinite(output).all():
+            raise ValueError(
+                "the network's outputs must be finite, got NaN or infinity: its training diverged; "
+                "scale the data with StandardScaler, or lower learning_rate_init, and fit again"
+            )
+        return output
 
     @property
     def coefs_(self) -> list[Array]:

@@ -3,6 +3,7 @@
 import warnings
 from typing import Any
 
+from fastfcn.callbacks.run import Hooks
 from fastfcn.estimators.convergence import Records
 from fastfcn.estimators.fitted import Fitted
 from fastfcn.estimators.rows import Rows
@@ -31,6 +32,7 @@ def train(e: Fitted, rows: Rows, validation: Rows | None, records: Records, **op
     **options
         Of ``fit``: those that depend on the solver.
     """
+    Hooks(e.callbacks or ())  # refuses them by their own places
     e.n_iter_, e.history_ = 0, History(stop_reason="not begun")
     try:
         fit(

@@ -33,18 +33,13 @@ LIST_COST = 32
 LIST_MASK = 2**LIST_FEATURES - 1
 """Bits of the features of a group's first list."""
 EVERY_BIT = -1
-"""Bits of a group all of whose columns count."""
+"""Bits of a group all of whose columns count; a bit for no column does no harm."""
 
 ROOM = 24
 """Places of a list beyond its entries: its length, and the last vector stored."""
 
 CACHE_LINE = 16
 """int32 between one thread's flags and the next's, so that no two share a cache line."""
-
-
-def bits_stride(rows: int) -> int:
-    """Return LD_BITS for so many rows: whole lines, of int16."""
-    return -(-rows // (2 * CACHE_LINE)) * 2 * CACHE_LINE
 
 
 def list_stride(features: int) -> int:
@@ -66,7 +61,8 @@ def row_lists(frame, thread, stage, x, rows, i0, skips):
 
     Parameters
     ----------
-    frame, stage : int64                                                  [in]
+    frame, stage : int64
+        LISTS and BITS of these rows                                      [out]
     thread : int
         Whose place for lists to use.
     x : pointer
@@ -112,7 +108,7 @@ def feature_lists(frame, stage, batch, k0, k1, costs):
     Parameters
     ----------
     frame, stage : int64
-        BITS of all samples                                               [in]
+        BITS of all samples [in]; LISTS                                   [out]
     batch, k0, k1 : int
         Samples; features, from a whole group on.
     costs : int32 (groups,)
@@ -128,16 +124,12 @@ def feature_lists(frame, stage, batch, k0, k1, costs):
     some = False
     for k in range(k0, k1, GROUP):
         group = k // GROUP
+        group_bits = advance(bits, group * frame[t.LD_BITS])
         columns = min(GROUP, stage[t.IN] - k)
         cost = 0
         for first in range(0, columns, LIST_FEATURES):
             listed = advance(lists, (k + first) // LIST_FEATURES * stride)
-            count = list_samples(
-                advance(bits, group * frame[t.LD_BITS]),
-                LIST_MASK << first,
-                batch,
-                advance(listed, 1),
-            )
+            count = list_samples(group_bits, LIST_MASK << first, batch, advance(listed, 1))
             pays = _pays(count, batch)
             carray(listed, (1,))[0] = count if pays else DENSE
             cost += count * DENSE_COST // batch + (LIST_COST if pays else 0)
@@ -148,7 +140,10 @@ def feature_lists(frame, stage, batch, k0, k1, costs):
 
 @helper
 def list_samples(bits, pattern, batch, entries):
-    """List the samples whose bits share one with a pattern; return how many they are."""
+    """List the samples whose bits share one with a pattern; return how many they are.
+
+    Bits are read, and entries written, up to a whole group.
+    """
     count = 0
     for i in range(0, batch, GROUP):
         count += note_places(advance(bits, i), pattern, i, batch, advance(entries, count))

@@ -76,7 +76,7 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     SCRATCH,  # first thread's gradient rows
     SCRATCH_SIZE,  # elements of scratch that a thread has
     PACKED,  # where in it columns of a long input are copied; 0: nowhere
-    # Zero-skipping: int32, see lists.py.
+    # Zero-skipping: int32 where nothing else is said, see lists.py.
     SKIPS,  # whether zeros of the input may be skipped
     LISTS,  # address of the lists
     BITS,  # address of what is not zero in the input, int16 (groups, LD_BITS), a bit an element

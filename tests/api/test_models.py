@@ -80,6 +80,27 @@ ABOUT: dict[str, Any] = {
 }
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_frames_columns_are_taken_by_name(library):
+    frames = pytest.importorskip(library)
+    model = Model(network(), **ABOUT)
+    x = np.random.default_rng(0).normal(size=(4, 5))
+    named = dict(zip("pqrst", x.T, strict=True))
+    expected = model.predict_proba(x)
+    for order in ("pqrst", "tsrqp", "xtpqyrs"):
+        frame = frames.DataFrame({name: named.get(name, x[:, 0]) for name in order})
+        assert np.array_equal(model.predict_proba(frame), expected)
+    with pytest.raises(ValueError, match=r"columns p, q, r, s, t once, got p, q.*'r' is there 0"):
+        model.predict(frames.DataFrame({name: named[name] for name in "pq"}))
+
+
+def test_a_frame_without_names_is_taken_by_its_columns_places():
+    frames = pytest.importorskip("pandas")
+    x = np.random.default_rng(0).normal(size=(4, 5))
+    model = Model(network(), **ABOUT)
+    assert np.array_equal(model.predict_proba(frames.DataFrame(x)), model.predict_proba(x))
+
+
 def test_everything_said_about_a_network_reads_back(tmp_path):
     model = again(tmp_path, network(), **ABOUT)
     assert {name: getattr(model, name) for name in ABOUT} == ABOUT

@@ -80,6 +80,13 @@ def test_early_stopping_waits_for_its_patience_and_gives_back_the_best(
         assert history.stop_reason is None
 
 
+def test_early_stopping_says_since_when_too_little_got_better():
+    _, history, _, _ = stopped([5, 4.9, 4.8, 4.7], patience=2, min_delta=0.5)
+    assert (
+        history.stop_reason == "loss has not improved by more than 0.5 for 2 epochs since epoch 1"
+    )
+
+
 def test_the_best_weights_come_back_when_the_epochs_run_out():
     net, history, _, states = stopped([5, 1, 4, 3], patience=10)
     assert len(history) == 4 and same_state(net.state_dict(), states.after[2])

@@ -101,6 +101,8 @@ def test_a_missing_target_is_refused(tmp_path):
         (["3.0", "1"], np.array([3, 1])),
         (["3.5", "1"], np.array([3.5, 1])),
         (["3", "one"], np.array(["3", "one"])),
+        (["00123", "123"], np.array(["00123", "123"])),
+        (["0", "0.5", "-0.5"], np.array([0, 0.5, -0.5])),
         (["1e300", "1"], np.array([1e300, 1])),
         (np.array([1, 2], np.uint8), np.array([1, 2])),
         (np.array([1, 2], np.float32), np.array([1, 2])),
@@ -122,6 +124,12 @@ def test_parquet_gives_what_the_csv_gives(tmp_path, polars):
         np.testing.assert_array_equal(one.x, other.x)
         assert one.y.tolist() == other.y.tolist() == ["u", "v"]
         assert one.feature_names == other.feature_names
+
+
+def test_text_in_parquet_stays_text(tmp_path, polars):
+    file = tmp_path / "t.parquet"
+    polars.DataFrame({"a": [1, 2, 3], "y": ["1", "2", "none"]}).write_parquet(file)
+    assert read_table(file, "y").y.tolist() == ["1", "2", "none"]
 
 
 def test_parquet_with_text_and_missing_values_is_refused_by_column(tmp_path, polars):

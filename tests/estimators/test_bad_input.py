@@ -36,6 +36,22 @@ def test_a_diverging_run_is_told_what_its_solver_has(solver: str, advice: bool) 
     assert ("clip_norm" in said) == ("learning rate" in said) == advice
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_network_that_diverged_predicts_no_class() -> None:
+    x, y = load_digits(return_X_y=True)
+    diverged = FCNClassifier(
+        8, solver="sgd", learning_rate_init=1e30, max_iter=5, random_state=0
+    ).fit(x, y)
+    for ask in (diverged.predict, diverged.predict_proba):
+        with pytest.raises(ValueError, match="training diverged; scale the"):
+            ask(x)
+
+
+def test_callbacks_are_refused_by_their_places() -> None:
+    with pytest.raises(TypeError, match=r"callbacks\[0\] must have at least one"):
+        FCNClassifier(callbacks=["a"]).fit(*iris())
+
+
 def test_a_diverging_run_that_stops_early_gives_its_best_weights_back() -> None:
     estimator = FCNRegressor(
         activation="identity", solver="sgd", learning_rate_init=1, early_stopping=True, max_iter=20,

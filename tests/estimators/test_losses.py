@@ -47,6 +47,17 @@ def test_class_weights_weigh_validation_rows_too(class_weight: Any) -> None:
     assert by_class.validation_loss_curve_ == by_row.validation_loss_curve_
 
 
+@pytest.mark.parametrize("labels", [["a", "b", "c"], [0, 1, 2]], ids=["text", "numbers"])
+def test_rows_may_lack_a_class_that_has_a_weight(labels: list[Any]) -> None:
+    x, y = iris()
+    y, some = np.array(labels)[y], y < 2
+    classifier = FCNClassifier(5, class_weight={labels[0]: 5.0, labels[2]: 0.5}, solver="sgd")
+    classifier.fit(x, y, X_val=x[some], y_val=y[some])
+    classifier.partial_fit(x[some], y[some])
+    with pytest.raises(ValueError, match="not in class_weight"):
+        FCNClassifier(5, class_weight={"other": 5.0}).fit(x, y)
+
+
 def test_balanced_classes_need_all_labels_at_once() -> None:
     with pytest.raises(ValueError, match="'balanced' needs all labels at once"):
         FCNClassifier(class_weight="balanced", solver="sgd").partial_fit(*iris(), classes=[0, 1, 2])
