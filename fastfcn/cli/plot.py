@@ -1,5 +1,6 @@
 """``fastfcn plot``: figures of runs, networks and their mistakes."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +12,7 @@ from fastfcn.cli.data import TITLES
 from fastfcn.cli.messages import clean_errors, stop
 
 if TYPE_CHECKING:
+    from fastfcn.models import Model
     from fastfcn.plots.style import Figure
 
 _FORMATS = (".png", ".svg", ".pdf")
@@ -90,7 +92,7 @@ _shape_option = click.option(
     "--image-shape",
     type=(click.IntRange(min=1), click.IntRange(min=1)),
     metavar="HEIGHT WIDTH",
-    help="Of an image. [default: square]",
+    help="Of an image. [default: that of the images RUN was trained on, else square]",
 )
 
 
@@ -155,7 +157,8 @@ def _misclassified(
     test = _tested(run, root)
     figure = plots.misclassified(
         test.images, test.labels, test.probabilities, test.probabilities,
-        labels=test.names, image_shape=image_shape, max_images=images, title=title,
+        labels=test.names, image_shape=image_shape or test.image_shape, max_images=images,
+        title=title,
     )  # fmt: skip
     return figure, run / "misclassified.png"
 
@@ -180,9 +183,11 @@ def _weights(
     """
     from fastfcn import models, plots
 
-    figure = plots.first_layer_weights(
-        models.load(run).net, image_shape=image_shape, max_images=images, title=title
-    )
+    model = models.load(run)
+    shape = image_shape or _image_shape(model)
+    if shape is not None and len(shape) == 3:
+        raise ValueError(f"{run} must be of grey images to have its weights drawn, got colour ones")
+    figure = plots.first_layer_weights(model.net, image_shape=shape, max_images=images, title=title)
     return figure, run / "weights.png"
 
 
@@ -226,6 +231,7 @@ class _Tested(NamedTuple):
     labels: Any
     probabilities: Any
     names: tuple[str, ...] | None
+    image_shape: tuple[int, ...] | None
 
 
 def _tested(run: Path, root: Path | None) -> _Tested:
@@ -239,7 +245,15 @@ def _tested(run: Path, root: Path | None) -> _Tested:
     names = None if model.classes is None else tuple(map(str, model.classes))
     if options.get("dataset") == "fashion_mnist":
         names = _FASHION
-    return _Tested(test.x, test.y, model.predict_proba(test.x), names)
+    return _Tested(test.x, test.y, model.predict_proba(test.x), names, _image_shape(model))
+
+
+def _image_shape(model: "Model") -> tuple[int, ...] | None:
+    """Return the shape of the images that a model was trained on; None where they were none."""
+    if model.image is None:
+        return None
+    size = tuple(map(int, model.image["size"]))
+    return size if math.prod(size) == model.n_features else (*size, 3)
 
 
 def _title(run: Path) -> str | None:

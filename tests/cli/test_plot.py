@@ -117,6 +117,19 @@ def test_weights_are_the_models_in_the_shape_that_is_asked_for(
     assert [image.get_array().shape for image in images] == [(4, 16)] * 7
 
 
+@pytest.mark.parametrize(("mode", "features"), [("L", 60), ("RGB", 180)])
+def test_weights_have_the_shape_of_the_images_that_were_trained_on(
+    tmp_path: Path, figures: list[Figure], mode: str, features: int
+) -> None:
+    net = nn.Sequential(nn.Linear(features, 4))
+    fastfcn.save(tmp_path / "model.safetensors", net, image={"size": [6, 10], "mode": mode})
+    done = plot("weights", tmp_path)
+    if mode == "L":
+        assert [image.get_array().shape for image in figures[0].axes[0].images] == [(6, 10)] * 4
+    else:
+        assert "must be of grey images to have its weights drawn, got colour ones" in done.stderr
+
+
 def test_activations_need_no_run(tmp_path: Path) -> None:
     assert plot("activations", "--dpi", 40).stdout == "activations.png\n"
     assert (tmp_path / "activations.png").is_file()
