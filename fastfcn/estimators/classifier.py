@@ -15,6 +15,7 @@ from fastfcn.buffers import Array
 from fastfcn.estimators.base import BaseFCN
 from fastfcn.estimators.classes import learn_classes, tell_classes
 from fastfcn.estimators.outputs import activated, as_probabilities
+from fastfcn.validation import as_not_negative
 
 
 class FCNClassifier(ClassifierMixin, BaseFCN):
@@ -268,6 +269,8 @@ class FCNClassifier(ClassifierMixin, BaseFCN):
             )
         one_label = self._label_binarizer.y_type_ in ("binary", "multiclass")
         if isinstance(self.class_weight, dict) and one_label:
+            for label, weight in self.class_weight.items():
+                as_not_negative(weight, f"class_weight[{label!r}]")
             # By all classes: these rows may lack some that the dictionary names.
             by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
             weights = by_class[np.searchsorted(self.classes_, y)]

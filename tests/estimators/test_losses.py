@@ -56,6 +56,8 @@ def test_rows_may_lack_a_class_that_has_a_weight(labels: list[Any]) -> None:
     classifier.partial_fit(x[some], y[some])
     with pytest.raises(ValueError, match="not in class_weight"):
         FCNClassifier(5, class_weight={"other": 5.0}).fit(x, y)
+    with pytest.raises(ValueError, match=r"class_weight\[.*\] must be at least 0, got -1"):
+        FCNClassifier(5, class_weight={labels[0]: -1.0}).fit(x, y)
 
 
 def test_balanced_classes_need_all_labels_at_once() -> None:
