@@ -239,6 +239,12 @@ def load(path: str | os.PathLike[str]) -> Model:
             )
         file = file / "model.safetensors"
     tensors, metadata = weights.read(file)
+    if "layers" not in metadata:
+        raise ValueError(
+            f"{file} must have the metadata that fastfcn.save writes (layers, dtype, scale, "
+            f"shift), got {metadata}: weights alone, as save_weights and ModelCheckpoint write "
+            "them; make the network and call net.load_state_dict(fastfcn.load_weights(path))"
+        )
     try:
         return rebuilt(tensors, metadata)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

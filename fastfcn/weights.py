@@ -93,7 +93,9 @@ def read(path: str | os.PathLike[str]) -> "tuple[dict[str, Array], dict[str, str
             state = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
             return state, dict(tensors.metadata() or {})
     except SafetensorError as error:
-        raise ValueError(f"{path} must be a safetensors file, got: {error}") from error
+        raise ValueError(
+            f"{path} must be a safetensors file, such as a run's model.safetensors, got: {error}"
+        ) from error
     except TypeError as error:  # of bfloat16, which PyTorch writes
         raise ValueError(
             f"{path} must hold types that NumPy has, got: {error}; convert them with PyTorch's "
