@@ -355,7 +355,11 @@ def _read_parquet(
         column = column.cast(polars.String)
     values = column.to_numpy()
     if column.dtype == polars.String:  # whatever it looks like, it was meant for text
-        return Table(x, tuple(chosen), np.char.strip(values.astype(str)), target)
+        texts = np.char.strip(values.astype(str))
+        blank = np.flatnonzero(texts == "")
+        if blank.size:
+            raise TableError(_missing_target(what, blank.size, int(blank[0]) + 1))
+        return Table(x, tuple(chosen), texts, target)
     return Table(x, tuple(chosen), as_target(values, what), target)
 
 

@@ -52,7 +52,7 @@ def forward_rows(frame_at, work, thread, i0, i1, skips, first, count, s0, s1):
     Parameters
     ----------
     frame_at : pointer to int64
-        The frame: network, workspace, code                               [in]
+        The frame: network, workspace, code [in]; where SKIPS is not 0, BITS of the rows  [out]
     work : pointer
         Workspace; the input lies at the first stage's INPUT. z and a of every stage  [out]
     thread : int

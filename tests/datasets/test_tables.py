@@ -130,6 +130,9 @@ def test_text_in_parquet_stays_text(tmp_path, polars):
     file = tmp_path / "t.parquet"
     polars.DataFrame({"a": [1, 2, 3], "y": ["1", "2", "none"]}).write_parquet(file)
     assert read_table(file, "y").y.tolist() == ["1", "2", "none"]
+    polars.DataFrame({"a": [1, 2, 3], "y": ["1", " ", "none"]}).write_parquet(file)
+    with pytest.raises(TableError, match=r"column 'y' of .*, got 1 \(row 2\)"):
+        read_table(file, "y")
 
 
 def test_parquet_with_text_and_missing_values_is_refused_by_column(tmp_path, polars):
