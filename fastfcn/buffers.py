@@ -11,14 +11,21 @@ Array: TypeAlias = npt.NDArray[Any]
 
 ALIASING_BYTES = 2048
 """Rows at a multiple of this stride share few sets of the caches, and push each other out."""
+PANEL_ALIASING_BYTES = 512
+"""The same where a panel of columns of a batch is gone through again and again."""
 
 
-def padded(features: int, dtype: np.dtype[Any]) -> int:
+def padded(features: int, dtype: np.dtype[Any], aliasing: int = ALIASING_BYTES) -> int:
     """Return the elements a row of ``features`` takes, padded to the kernels' alignment."""
     size = -(-features * dtype.itemsize // ALIGNMENT) * ALIGNMENT
-    if size % ALIASING_BYTES == 0:
+    if size % aliasing == 0:
         size += ALIGNMENT
     return size // dtype.itemsize
+
+
+def spaced(features: int, dtype: np.dtype[Any]) -> int:
+    """Return the elements from one sample's ``features`` to the next one's."""
+    return padded(features, dtype, PANEL_ALIASING_BYTES)
 
 
 def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:

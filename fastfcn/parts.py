@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastfcn.buffers import aligned_zeros, padded
+from fastfcn.buffers import aligned_zeros, padded, spaced
 from fastfcn.frame import Frame
 from fastfcn.workspace import Stage, Workspace
 from fastfcn_kernels import lists, parts
@@ -31,7 +31,7 @@ def may_fall_into_parts(
     first, second = stages[:2]
     if first.kind != t.LINEAR or second.kind != t.LINEAR or REGISTRY[first.activation].couples:
         return False
-    if rows * padded(first.in_features, dtype) * dtype.itemsize > INPUT_BYTES:
+    if rows * spaced(first.in_features, dtype) * dtype.itemsize > INPUT_BYTES:
         return False
     width = _width(first.out_features, dtype, count)
     tile = TILE_VECTORS * VECTOR_BYTES // dtype.itemsize
@@ -71,7 +71,8 @@ class _Part:
     """A thread's part: a frame, and buffers that no other thread writes to.
 
     They are allocations of their own. Side by side in the network's workspace they cost a tenth of
-    a step's time on two cores that were far apart.
+    a step's time on two cores that were far apart. The first part has the network's input and its
+    lists, which nobody else needs: whoever trains by rows does not train in parts.
 
     Parameters
     ----------
@@ -93,23 +94,27 @@ class _Part:
         self._table = space.table[:PART_STAGES].copy()
         first, second = self._table
         rows, dtype = space.rows, space.frame.dtype
-        ld_in, outputs = int(first[t.LD_IN]), int(second[t.LD])
+        ld_in, outputs = int(first[t.LD_IN]), int(second[t.LD_WEIGHT])
         width = _width(int(first[t.OUT]), dtype, count)
+        ld = spaced(width, dtype)
         column = thread * width
         units = min(width, int(first[t.OUT]) - column)
         keeps_z = first[t.Z] != first[t.A]
-        self._room = aligned_zeros(rows * (ld_in + (3 if keeps_z else 2) * width), dtype)
+        inputs = rows * ld_in if thread > 0 else 0
+        self._room = aligned_zeros(inputs + rows * (3 if keeps_z else 2) * ld, dtype)
 
-        first[t.OUT], first[t.LD] = units, width
+        first[t.OUT], first[t.LD], first[t.LD_WEIGHT] = units, ld, width
         _shift(first, column * int(first[t.IN]), t.WEIGHT, t.WEIGHT_STATE)
         _shift(first, column, t.BIAS, t.BIAS_STATE)
         # Offsets count from the network's workspace on, back where this lies before it.
         at = (self._room.ctypes.data - space.address) // dtype.itemsize
-        first[t.INPUT], first[t.Z] = at, at + rows * ld_in
-        first[t.A] = first[t.Z] + (rows * width if keeps_z else 0)
-        first[t.DELTA] = first[t.A] + rows * width
+        if thread > 0:
+            first[t.INPUT] = at
+        first[t.Z] = at + inputs
+        first[t.A] = first[t.Z] + (rows * ld if keeps_z else 0)
+        first[t.DELTA] = first[t.A] + rows * ld
 
-        second[t.IN], second[t.LD_IN] = units, width
+        second[t.IN], second[t.LD_IN], second[t.LD_TRANSPOSE] = units, ld, width
         _shift(second, column * outputs, t.WEIGHT, t.WEIGHT_STATE)
         _shift(second, column * int(second[t.OUT]), t.TRANSPOSE)
         second[t.INPUT], second[t.INPUT_DELTA] = first[t.A], first[t.DELTA]
@@ -120,7 +125,6 @@ class _Part:
         counts = np.dtype(np.int32)
         self._flags = aligned_zeros(lists.CACHE_LINE, counts)
         self._costs = aligned_zeros(space.frame.array(t.COSTS).size, counts)
-        # Whoever trains by rows does not train in parts: the first may have the network's room.
         self._lists, self._bits = (space.frame.array(field) for field in (t.LISTS, t.BITS))
         if thread > 0:
             self._lists = aligned_zeros(self._lists.size, self._lists.dtype)

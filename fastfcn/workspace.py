@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastfcn.buffers import Array, aligned_zeros, padded
+from fastfcn.buffers import Array, aligned_zeros, padded, spaced
 from fastfcn.frame import Frame
 from fastfcn_kernels import activations, layers, lists, matmul, scans, sparse, stages, training
 from fastfcn_kernels import table as t
@@ -101,7 +101,7 @@ class Workspace:
         if backward:
             frame.link(t.DELTAS, stages.delta_rows)
         widths = [
-            padded(w, dtype) for w in (stages_[0].in_features, *(s.out_features for s in stages_))
+            spaced(w, dtype) for w in (stages_[0].in_features, *(s.out_features for s in stages_))
         ]
         inputs = widths[0] if entries is None else 0
         size = self._place(stages_, widths, inputs, backward, input_gradient)
@@ -156,6 +156,8 @@ class Workspace:
             row[t.KIND] = stage.kind
             row[t.IN], row[t.OUT] = stage.in_features, stage.out_features
             row[t.LD_IN], row[t.LD] = ld_in, ld
+            row[t.LD_WEIGHT] = padded(stage.out_features, self.frame.dtype)
+            row[t.LD_TRANSPOSE] = padded(stage.in_features, self.frame.dtype)
             row[t.WEIGHT], row[t.BIAS] = stage.weight, stage.bias
             row[t.RUNNING] = stage.running
             row[t.ACTIVATION] = stage.activation
@@ -172,7 +174,7 @@ class Workspace:
                 row[t.INPUT_DELTA] = input_delta
                 row[t.DELTA] = place(rows * ld) if linear or alone else input_delta
                 if linear and input_delta >= 0:
-                    row[t.TRANSPOSE] = place(stage.out_features * ld_in)
+                    row[t.TRANSPOSE] = place(stage.out_features * row[t.LD_TRANSPOSE])
                 if alone:
                     row[t.SAVED] = place(rows * ld)
                 if stage.kind == t.LAYER_NORM:

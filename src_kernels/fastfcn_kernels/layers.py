@@ -103,24 +103,24 @@ def dropout_backward(frame_at, work, s, thread, i0, i1, first, count):
 
 
 @helper
-def _mean_and_variance(x, mean, variance, count, ld, eps):
+def _mean_and_variance(x, mean, variance, count, width, eps):
     """Mean and variance of each column, in two passes, in sample order."""
     share = like(eps, 1.0) / like(eps, count)
-    for j in range(ld):
+    for j in range(width):
         mean[j] = 0.0
         variance[j] = 0.0
     for i in range(count):
         row = x[i]
-        for j in range(ld):
+        for j in range(width):
             mean[j] += row[j]
-    for j in range(ld):
+    for j in range(width):
         mean[j] *= share
     for i in range(count):
         row = x[i]
-        for j in range(ld):
+        for j in range(width):
             d = row[j] - mean[j]
             variance[j] += d * d
-    for j in range(ld):
+    for j in range(width):
         variance[j] *= share
 
 
@@ -156,16 +156,16 @@ def batch_norm_forward(frame_at, work, s, thread, i0, i1, first, count):
     """
     frame = carray(frame_at, (t.FRAME_SIZE,))
     stage = stage_at(frame, s)
-    ld, n = stage[t.LD], stage[t.OUT]
+    ld, width, n = stage[t.LD], stage[t.LD_WEIGHT], stage[t.OUT]
     eps, momentum = number_of(frame, work, s, 0), number_of(frame, work, s, 1)
     params = reals(frame[t.PARAMS], work)
     statistics = carray(advance(work, stage[t.STATISTICS] + 3 * thread * ld), (3, ld))
     mean, inverse = statistics[0], statistics[1]
-    running = carray(advance(params, stage[t.RUNNING]), (2, ld))
+    running = carray(advance(params, stage[t.RUNNING]), (2, width))
     one = like(eps, 1.0)
     if frame[t.TRAINING] != 0:
         x = carray(place(work, stage, t.INPUT, 0, t.LD), (count, ld))
-        _mean_and_variance(x, mean, inverse, count, ld, eps)
+        _mean_and_variance(x, mean, inverse, count, width, eps)
         if thread == 0:
             unbiased = like(eps, count) / like(eps, max(count - 1, 1))
             for j in range(n):
@@ -173,17 +173,17 @@ def batch_norm_forward(frame_at, work, s, thread, i0, i1, first, count):
             for j in range(n if count > 1 else 0):
                 running[1, j] += momentum * (inverse[j] * unbiased - running[1, j])
     else:
-        for j in range(ld):
+        for j in range(width):
             mean[j], inverse[j] = running[0, j], running[1, j]
-    for j in range(ld):
+    for j in range(width):
         inverse[j] = one / math.sqrt(inverse[j] + eps)
     x = carray(place(work, stage, t.INPUT, i0, t.LD), (i1 - i0, ld))
     a = carray(place(work, stage, t.A, i0, t.LD), (i1 - i0, ld))
-    scale = carray(advance(params, stage[t.WEIGHT]), (ld,))
-    shift = carray(advance(params, stage[t.BIAS]), (ld,))
+    scale = carray(advance(params, stage[t.WEIGHT]), (width,))
+    shift = carray(advance(params, stage[t.BIAS]), (width,))
     for i in range(i1 - i0):
         row, out = x[i], a[i]
-        for j in range(ld):
+        for j in range(width):
             out[j] = (row[j] - mean[j]) * inverse[j]
     if stage[t.SAVED] >= 0:
         saved = carray(place(work, stage, t.SAVED, i0, t.LD), ((i1 - i0) * ld,))
@@ -192,7 +192,7 @@ def batch_norm_forward(frame_at, work, s, thread, i0, i1, first, count):
             saved[j] = normalised[j]
     for i in range(i1 - i0):
         out = a[i]
-        for j in range(ld):
+        for j in range(width):
             out[j] = scale[j] * out[j] + shift[j]
 
 
@@ -207,13 +207,13 @@ def batch_norm_backward(frame_at, work, s, thread, i0, i1, first, count):
     """
     frame = carray(frame_at, (t.FRAME_SIZE,))
     stage = stage_at(frame, s)
-    ld = stage[t.LD]
+    ld, width = stage[t.LD], stage[t.LD_WEIGHT]
     params = reals(frame[t.PARAMS], work)
-    scale = carray(advance(params, stage[t.WEIGHT]), (ld,))
+    scale = carray(advance(params, stage[t.WEIGHT]), (width,))
     statistics = carray(advance(work, stage[t.STATISTICS] + 3 * thread * ld), (3, ld))
     # The mean of x is needed no more: that of δ takes its place, that of δ x̂ the last one.
     mean, inverse, product = statistics[0], statistics[1], statistics[2]
-    for j in range(ld):
+    for j in range(width):
         mean[j] = 0.0
         product[j] = 0.0
     if frame[t.TRAINING] != 0 and i1 > i0:
@@ -221,11 +221,11 @@ def batch_norm_backward(frame_at, work, s, thread, i0, i1, first, count):
         all_saved = carray(place(work, stage, t.SAVED, 0, t.LD), (count, ld))
         for i in range(count):
             row, x = all_delta[i], all_saved[i]
-            for j in range(ld):
+            for j in range(width):
                 mean[j] += row[j]
                 product[j] += row[j] * x[j]
         share = like(inverse[0], 1.0) / like(inverse[0], count)
-        for j in range(ld):
+        for j in range(width):
             mean[j] *= share
             product[j] *= share
     delta = carray(place(work, stage, t.DELTA, i0, t.LD), (i1 - i0, ld))
@@ -233,7 +233,7 @@ def batch_norm_backward(frame_at, work, s, thread, i0, i1, first, count):
     before = carray(place(work, stage, t.INPUT_DELTA, i0, t.LD), (i1 - i0, ld))
     for i in range(i1 - i0):
         row, x, out = delta[i], saved[i], before[i]
-        for j in range(ld):
+        for j in range(width):
             out[j] = scale[j] * inverse[j] * (row[j] - mean[j] - x[j] * product[j])
 
 
@@ -261,8 +261,8 @@ def layer_norm_forward(frame_at, work, s, thread, i0, i1, first, count):
     ld, n = stage[t.LD], stage[t.OUT]
     eps = number_of(frame, work, s, 0)
     params = reals(frame[t.PARAMS], work)
-    scale = carray(advance(params, stage[t.WEIGHT]), (ld,))
-    shift = carray(advance(params, stage[t.BIAS]), (ld,))
+    scale = carray(advance(params, stage[t.WEIGHT]), (n,))
+    shift = carray(advance(params, stage[t.BIAS]), (n,))
     x = carray(place(work, stage, t.INPUT, i0, t.LD), (i1 - i0, ld))
     a = carray(place(work, stage, t.A, i0, t.LD), (i1 - i0, ld))
     share = 1.0 / n
@@ -301,7 +301,7 @@ def layer_norm_backward(frame_at, work, s, thread, i0, i1, first, count):
     stage = stage_at(frame, s)
     ld, n = stage[t.LD], stage[t.OUT]
     eps = number_of(frame, work, s, 0)
-    scale = carray(advance(reals(frame[t.PARAMS], work), stage[t.WEIGHT]), (ld,))
+    scale = carray(advance(reals(frame[t.PARAMS], work), stage[t.WEIGHT]), (n,))
     delta = carray(place(work, stage, t.DELTA, i0, t.LD), (i1 - i0, ld))
     saved = carray(place(work, stage, t.SAVED, i0, t.LD), (i1 - i0, ld))
     before = carray(place(work, stage, t.INPUT_DELTA, i0, t.LD), (i1 - i0, ld))

@@ -98,7 +98,7 @@ def _regroup_all(frame, work, thread, n_threads, apart):
     """Lay the first weight and its state part after part, or row after row again."""
     stage = stage_at(frame, 0)
     own = stage_at(carray(int64s(_frame_of(frame, 0)), (t.FRAME_SIZE,)), 0)
-    rows, ld, width = stage[t.IN], stage[t.LD], own[t.LD]
+    rows, ld, width = stage[t.IN], stage[t.LD_WEIGHT], own[t.LD_WEIGHT]
     used = n_threads * width
     spare = advance(work, frame[t.SCRATCH] + thread * frame[t.SCRATCH_SIZE])
     slots = frame[t.STATE_SLOTS] if stage[t.WEIGHT_STATE] >= 0 else 0
@@ -183,7 +183,7 @@ def learn_parts(frame_at, work, thread, n_threads, first, count, phase):
     frame = carray(frame_at, (t.FRAME_SIZE,))
     stage = stage_at(frame, 1)
     i0, i1 = share_of_rows(count, thread, n_threads)
-    n, ld, rows = stage[t.OUT], stage[t.LD], i1 - i0
+    n, ld, ld_weight, rows = stage[t.OUT], stage[t.LD], stage[t.LD_WEIGHT], i1 - i0
     z, a = place(work, stage, t.Z, i0, t.LD), place(work, stage, t.A, i0, t.LD)
     params = reals(frame[t.PARAMS], work)
     start, lds = advance(work, frame[t.ZEROS]), 0
@@ -195,7 +195,7 @@ def learn_parts(frame_at, work, thread, n_threads, first, count, phase):
         weight = advance(params, own[t.WEIGHT])
         call(
             frame[t.MATMUL],
-            (z, ld, start, lds, x, own[t.LD_IN], 1, weight, ld, rows, n, own[t.IN]),
+            (z, ld, start, lds, x, own[t.LD_IN], 1, weight, ld_weight, rows, n, own[t.IN]),
         )
         start, lds = z, ld
     clear_padding(z, ld, n, rows)

@@ -46,7 +46,7 @@ def _may_skip(frame, work, rows):
         return 0
     stage = stage_at(frame, 0)
     weight = advance(reals(frame[t.PARAMS], work), stage[t.WEIGHT])
-    return 1 if all_finite(weight, stage[t.IN] * stage[t.LD]) else 0
+    return 1 if all_finite(weight, stage[t.IN] * stage[t.LD_WEIGHT]) else 0
 
 
 @helper
@@ -173,8 +173,8 @@ def prepare(frame_at, work, thread, n_threads, first, count, phase):
         if stage[t.TRANSPOSE] >= 0 and (s > 0 or first == 1):
             transpose_rows(stage, params, work, k0, k1)
         if s == 0 and frame[t.SKIPS] != 0:
-            weight = advance(params, stage[t.WEIGHT] + k0 * stage[t.LD])
-            finite = all_finite(weight, (k1 - k0) * stage[t.LD])
+            weight = advance(params, stage[t.WEIGHT] + k0 * stage[t.LD_WEIGHT])
+            finite = all_finite(weight, (k1 - k0) * stage[t.LD_WEIGHT])
             set_flag(frame, thread, WEIGHTS, finite)
 
 
@@ -225,13 +225,13 @@ def accumulate(frame_at, work, thread, n_threads, first, count, phase):
         k0, k1 = share_of_features(frame, s, thread, n_threads, none)
         if stage[t.KIND] != t.LINEAR or k1 <= k0:
             continue
-        n, ld = stage[t.OUT], stage[t.LD]
+        n, ld, ld_delta = stage[t.OUT], stage[t.LD_WEIGHT], stage[t.LD]
         gradient = advance(grads, stage[t.WEIGHT] + k0 * ld)
         x = advance(place(work, stage, t.INPUT, 0, t.LD_IN), k0)
         delta = place(work, stage, t.DELTA, 0, t.LD)
         call(
             frame[t.MATMUL],
-            (gradient, ld, gradient, ld, x, 1, stage[t.LD_IN], delta, ld, k1 - k0, n, count),
+            (gradient, ld, gradient, ld, x, 1, stage[t.LD_IN], delta, ld_delta, k1 - k0, n, count),
         )
         clear_padding(gradient, ld, n, k1 - k0)
         if k0 == 0 and stage[t.BIAS] >= 0:

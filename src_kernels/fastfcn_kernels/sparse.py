@@ -96,15 +96,15 @@ def sparse_forward(frame_at, work, i0, i1, z, start, weight):
     stage = stage_at(frame, 0)
     lists, values = int32s(frame[t.ROW_LISTS]), reals(frame[t.ROW_VALUES], work)
     row_at = carray(int64s(frame[t.ROW_AT]), (i1,))
-    ld, n = stage[t.LD], stage[t.OUT]
+    ld, ld_weight, n = stage[t.LD], stage[t.LD_WEIGHT], stage[t.OUT]
     for i in range(i0, i1):
         listed = advance(lists, row_at[i] + i)
         a = advance(values, row_at[i])
         call(
             frame[t.LISTED],
             (
-                frame[t.MATMUL], advance(z, (i - i0) * ld), ld, start, 0, a, 0, 0, 1, weight, ld,
-                1, n, 0, listed, 0, 1,
+                frame[t.MATMUL], advance(z, (i - i0) * ld), ld, start, 0, a, 0, 0, 1,
+                weight, ld_weight, 1, n, 0, listed, 0, 1,
             ),
         )  # fmt: skip
 
@@ -198,13 +198,13 @@ def sparse_gradient(frame_at, work, k0, rows, gradient):
     delta, zeros = place(work, stage, t.DELTA, 0, t.LD), advance(work, frame[t.ZEROS])
     samples_at, values = int32s(frame[t.FEATURE_LISTS]), reals(frame[t.FEATURE_VALUES], work)
     begins = carray(int64s(frame[t.FEATURE_AT]), (k0 + rows,))
-    ld, n = stage[t.LD], stage[t.OUT]
+    ld, ld_weight, n = stage[t.LD], stage[t.LD_WEIGHT], stage[t.OUT]
     for r in range(rows):
         k = k0 + r
         listed = advance(samples_at, begins[k] + k)
         a = advance(values, begins[k])
-        c = advance(gradient, r * ld)
+        c = advance(gradient, r * ld_weight)
         call(
             frame[t.LISTED],
-            (frame[t.MATMUL], c, ld, zeros, 0, a, 0, 0, 1, delta, ld, 1, n, 0, listed, 0, 1),
+            (frame[t.MATMUL], c, ld_weight, zeros, 0, a, 0, 0, 1, delta, ld, 1, n, 0, listed, 0, 1),
         )

@@ -84,7 +84,7 @@ def forward_rows(frame_at, work, thread, i0, i1, skips, first, count, s0, s1):
         if stage[t.KIND] > t.LINEAR:
             call(stage[t.FORWARD_AT], (frame_at, work, s, thread, i0, i1, first, count))
             continue
-        n, ld, ld_in = stage[t.OUT], stage[t.LD], stage[t.LD_IN]
+        n, ld, ld_in, ld_weight = stage[t.OUT], stage[t.LD], stage[t.LD_IN], stage[t.LD_WEIGHT]
         z, a = place(work, stage, t.Z, i0, t.LD), place(work, stage, t.A, i0, t.LD)
         if stage[t.KIND] == t.LINEAR:
             x = place(work, stage, t.INPUT, i0, t.LD_IN)
@@ -100,14 +100,14 @@ def forward_rows(frame_at, work, thread, i0, i1, skips, first, count, s0, s1):
                     call(
                         frame[t.LISTED],
                         (
-                            frame[t.MATMUL], z, ld, start, 0, x, ld_in, 1, 0, weight, ld,
+                            frame[t.MATMUL], z, ld, start, 0, x, ld_in, 1, 0, weight, ld_weight,
                             rows, n, stage[t.IN], lists, stride, TILE_ROWS,
                         ),
                     )  # fmt: skip
             if not listed:
                 call(
                     frame[t.MATMUL],
-                    (z, ld, start, 0, x, ld_in, 1, weight, ld, rows, n, stage[t.IN]),
+                    (z, ld, start, 0, x, ld_in, 1, weight, ld_weight, rows, n, stage[t.IN]),
                 )
             clear_padding(z, ld, n, rows)
         if stage[t.ACTIVATION] != IDENTITY or stage[t.Z] != stage[t.A]:
@@ -159,10 +159,10 @@ def delta_rows(frame_at, work, thread, i0, i1, input_delta, first, count, s0, s1
             call(stage[t.BACKWARD_AT], (number_of(frame, work, s, 0), z, a, delta, ld, n, rows))
         if stage[t.KIND] == t.LINEAR and (s > 0 or input_delta != 0):
             before = place(work, stage, t.INPUT_DELTA, i0, t.LD_IN)
-            transposed = advance(work, stage[t.TRANSPOSE])
+            transposed, ld_t = advance(work, stage[t.TRANSPOSE]), stage[t.LD_TRANSPOSE]
             call(
                 frame[t.MATMUL],
-                (before, ld_in, zeros, 0, delta, ld, 1, transposed, ld_in, rows, stage[t.IN], n),
+                (before, ld_in, zeros, 0, delta, ld, 1, transposed, ld_t, rows, stage[t.IN], n),
             )
             clear_padding(before, ld_in, stage[t.IN], rows)
 
@@ -170,41 +170,41 @@ def delta_rows(frame_at, work, thread, i0, i1, input_delta, first, count, s0, s1
 @helper
 def scale_gradient(stage, work, batch, gradient):
     """Gradient of a normalisation's scale: gradient += Σ δ ⊙ x̂ over the batch, in sample order."""
-    ld = stage[t.LD]
+    ld, width = stage[t.LD], stage[t.LD_WEIGHT]
     delta = carray(place(work, stage, t.DELTA, 0, t.LD), (batch, ld))
     normalised = carray(place(work, stage, t.SAVED, 0, t.LD), (batch, ld))
-    total = carray(gradient, (ld,))
+    total = carray(gradient, (width,))
     for i in range(batch):
         row, x = delta[i], normalised[i]
-        for j in range(ld):
+        for j in range(width):
             total[j] += row[j] * x[j]
 
 
 @helper
 def bias_gradient(stage, work, batch, gradient):
     """Bias gradient: gradient += Σ δ over the batch, in sample order."""
-    ld = stage[t.LD]
+    ld, width = stage[t.LD], stage[t.LD_WEIGHT]
     delta = carray(place(work, stage, t.DELTA, 0, t.LD), (batch, ld))
-    total = carray(gradient, (ld,))
+    total = carray(gradient, (width,))
     for i in range(batch):
         row = delta[i]
-        for j in range(ld):
+        for j in range(width):
             total[j] += row[j]
 
 
 @helper
 def transpose_rows(stage, params, work, k0, k1):
     """Copy rows k0:k1 of a stage's weight into the columns of its transposed copy."""
-    n, ld, ld_in = stage[t.OUT], stage[t.LD], stage[t.LD_IN]
+    n, ld, ld_t = stage[t.OUT], stage[t.LD_WEIGHT], stage[t.LD_TRANSPOSE]
     source, target = advance(params, stage[t.WEIGHT]), advance(work, stage[t.TRANSPOSE])
     width = lanes(source)
     weight = carray(source, (k1, ld))
-    transposed = carray(target, (n, ld_in))
+    transposed = carray(target, (n, ld_t))
     whole_k, whole_j = k0 + (k1 - k0) // width * width, n // width * width
     for j in range(0, whole_j, width):
         for k in range(k0, whole_k, width):
-            to = advance(target, j * ld_in + k)
-            transpose_block(to, ld_in, advance(source, k * ld + j), ld)
+            to = advance(target, j * ld_t + k)
+            transpose_block(to, ld_t, advance(source, k * ld + j), ld)
         for k in range(whole_k, k1):
             for i in range(j, j + width):
                 transposed[i, k] = weight[k, i]
@@ -251,7 +251,7 @@ TRANSPOSE_COST = 32
 def _dense_row(stage):
     """Return the cost of a row of a stage that goes through the whole batch."""
     copied = TRANSPOSE_COST if stage[t.TRANSPOSE] >= 0 else 0
-    return stage[t.LD] * (DENSE_COST + UPDATE_COST + copied)
+    return stage[t.LD_WEIGHT] * (DENSE_COST + UPDATE_COST + copied)
 
 
 @helper
@@ -262,7 +262,7 @@ def _cost_before(stage, s, k, costs):
     total = 0
     for group in range((k + GROUP - 1) // GROUP):
         total += costs[group] + UPDATE_COST
-    return total * GROUP * stage[t.LD]
+    return total * GROUP * stage[t.LD_WEIGHT]
 
 
 @helper
@@ -277,7 +277,7 @@ def _feature_at(stage, s, cost, costs):
     for group in range((n + GROUP - 1) // GROUP):
         if cost <= 0:
             return group * GROUP
-        cost -= (costs[group] + UPDATE_COST) * GROUP * stage[t.LD]
+        cost -= (costs[group] + UPDATE_COST) * GROUP * stage[t.LD_WEIGHT]
     return n
 
 

@@ -19,11 +19,12 @@ OUT = 2
 LD_IN = 3
 """Row stride of the input and of its delta."""
 LD = 4
-"""Row stride of z, a, delta and of the weight."""
+"""Row stride of z, a and delta."""
 WEIGHT = 5
-"""Weight (IN, LD), or scale (LD,) of a normalisation, in the parameters and in the gradients."""
+"""Weight (IN, LD_WEIGHT), or scale (LD_WEIGHT,) of a normalisation, in the parameters and in the
+gradients."""
 BIAS = 6
-"""Bias (LD,) in the parameters and in the gradients."""
+"""Bias (LD_WEIGHT,) in the parameters and in the gradients."""
 WEIGHT_STATE = 7
 """Weight's place in the optimiser's state; -1: not trained."""
 BIAS_STATE = 8
@@ -41,7 +42,7 @@ DELTA = 13
 INPUT_DELTA = 14
 """Delta of the input (rows, LD_IN) in the workspace; equal to DELTA for an activation alone."""
 TRANSPOSE = 15
-"""Transposed weight (OUT, LD_IN) in the workspace; -1: no delta goes further back."""
+"""Transposed weight (OUT, LD_TRANSPOSE) in the workspace; -1: no delta goes further back."""
 FORWARD_AT = 16
 """Address of the code of the activation, or of a layer of another kind."""
 BACKWARD_AT = 17
@@ -52,8 +53,12 @@ STATISTICS = 19
 """In the workspace: (3, LD) for each thread, a batch's mean and inverse deviation and room for one
 row more; or (rows,), each row's inverse deviation."""
 RUNNING = 20
-"""Running mean and variance (2, LD) of a batch normalisation, in the parameters."""
-COLUMNS = 21
+"""Running mean and variance (2, LD_WEIGHT) of a batch normalisation, in the parameters."""
+LD_WEIGHT = 21
+"""Row stride of the weight, its gradient and its state: at least OUT, at most LD."""
+LD_TRANSPOSE = 22
+"""Row stride of the transposed weight: at least IN, at most LD_IN."""
+COLUMNS = 23
 
 ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
 """Kinds. A linear map has the activation that follows it in its stage; the others stand alone."""

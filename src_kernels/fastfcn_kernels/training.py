@@ -39,7 +39,7 @@ from fastfcn_kernels.stages import (
     transpose_rows,
 )
 
-GRADIENT_ROWS = 4 * TILE_ROWS
+GRADIENT_ROWS = 8 * TILE_ROWS
 """Rows of a weight gradient that are computed at once: they stay in the first-level cache."""
 LONG_BATCH = 256
 """Samples above which more rows of a weight gradient are computed at once."""
@@ -141,11 +141,12 @@ def _update_rows(frame, work, first, s, k, rows, gradient):
     """
     stage = stage_at(frame, s)
     looks = s == 0 and frame[t.SKIPS] != 0
-    few = TILE_ROWS * stage[t.LD]
-    weight, state = stage[t.WEIGHT] + k * stage[t.LD], stage[t.WEIGHT_STATE] + k * stage[t.LD]
+    ld = stage[t.LD_WEIGHT]
+    few = TILE_ROWS * ld
+    weight, state = stage[t.WEIGHT] + k * ld, stage[t.WEIGHT_STATE] + k * ld
     finite = True
-    for j in range(0, rows * stage[t.LD], few):
-        size = min(few, rows * stage[t.LD] - j)
+    for j in range(0, rows * ld, few):
+        size = min(few, rows * ld - j)
         _step(frame, work, first, 0, weight + j, state + j, advance(gradient, j), size)
         if looks:
             finite &= all_finite(advance(reals(frame[t.PARAMS], work), weight + j), size)
@@ -205,12 +206,12 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
     chunk = GRADIENT_ROWS if count <= LONG_BATCH else LONG_GRADIENT_ROWS
     for s in range(first_whole_stage(frame), frame[t.N_STAGES]):
         stage = stage_at(frame, s)
-        n, ld, ld_in = stage[t.OUT], stage[t.LD], stage[t.LD_IN]
+        n, ld, ld_in = stage[t.OUT], stage[t.LD_WEIGHT], stage[t.LD_IN]
         k0, k1 = 0, 0
         if stage[t.KIND] == t.LINEAR:
             k0, k1 = share_of_features(frame, s, thread, n_threads, costs)
         x = place(work, stage, t.INPUT, 0, t.LD_IN)
-        delta = place(work, stage, t.DELTA, 0, t.LD)
+        delta, ld_delta = place(work, stage, t.DELTA, 0, t.LD), stage[t.LD]
         listed = False
         if s == 0 and sparse:
             new_costs_at = int32s(new_costs.ctypes.data)
@@ -233,9 +234,9 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
                     call(
                         frame[t.LISTED],
                         (
-                            frame[t.MATMUL], gradient, ld, zeros, 0, at, 1, ld_in, 0, delta, ld,
-                            rows, n, count, advance(lists, k // LIST_FEATURES * stride), stride,
-                            LIST_FEATURES,
+                            frame[t.MATMUL], gradient, ld, zeros, 0, at, 1, ld_in, 0,
+                            delta, ld_delta, rows, n, count,
+                            advance(lists, k // LIST_FEATURES * stride), stride, LIST_FEATURES,
                         ),
                     )  # fmt: skip
                 else:
@@ -244,7 +245,7 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
                         at, step = _pack_columns(frame, scratch, at, ld_in, rows, count), rows
                     call(
                         frame[t.MATMUL],
-                        (gradient, ld, zeros, 0, at, 1, step, delta, ld, rows, n, count),
+                        (gradient, ld, zeros, 0, at, 1, step, delta, ld_delta, rows, n, count),
                     )
                 clear_padding(gradient, ld, n, rows)
                 if clips:
@@ -313,7 +314,7 @@ def clipped_update(frame_at, work, thread, n_threads, first, count, phase):
     costs, new_costs = _old_and_new_costs(frame, first, count)
     for s in range(frame[t.N_STAGES]):
         stage = stage_at(frame, s)
-        ld = stage[t.LD]
+        ld = stage[t.LD_WEIGHT]
         k0, k1 = 0, 0
         if stage[t.KIND] == t.LINEAR:
             k0, k1 = share_of_features(frame, s, thread, n_threads, costs)

@@ -52,8 +52,8 @@ class Case:
         last[:, sizes[-1] :] = 0.0
         last[:, : sizes[-1]] = self.delta
         for row in self.space.table[self.space.table[:, t.KIND] == t.LINEAR]:
-            at, ld_in = row[t.TRANSPOSE], row[t.LD_IN]
-            transposed = self.space.buffer[at : at + row[t.OUT] * ld_in].reshape(-1, ld_in)
+            at, ld = row[t.TRANSPOSE], row[t.LD_TRANSPOSE]
+            transposed = self.space.buffer[at : at + row[t.OUT] * ld].reshape(-1, ld)
             transposed[:, row[t.IN] :] = 0.0
         self.layers = [
             (

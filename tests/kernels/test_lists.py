@@ -352,7 +352,7 @@ def test_shares_of_all_threads_tile_the_features_of_every_stage(
     linear = [s for s in range(len(table)) if not (activation and s == 1)]
     table[:, t.KIND] = t.ACTIVATION_ALONE
     for s, n, out in zip(linear, widths[:-1], widths[1:], strict=True):
-        table[s, [t.KIND, t.IN, t.LD]] = t.LINEAR, n, -(-out // 16) * 16
+        table[s, [t.KIND, t.IN, t.LD_WEIGHT]] = t.LINEAR, n, -(-out // 16) * 16
     groups = -(-widths[0] // scans.GROUP)
     cost = st.integers(0, DENSE_COST)
     costs = np.array(data.draw(st.lists(cost, min_size=groups, max_size=groups)), np.int32)
@@ -372,7 +372,7 @@ def test_shares_of_all_threads_tile_the_features_of_every_stage(
         a_row = np.full(n, DENSE_COST + UPDATE_COST)
         if measured and s == 0:
             a_row = np.repeat(costs, scans.GROUP)[:n] + UPDATE_COST
-        a_row = a_row * table[s, t.LD]
+        a_row = a_row * table[s, t.LD_WEIGHT]
         spent += [a_row[k0:k1].sum() for k0, k1 in out[s]]
         largest = max(largest, step * a_row.max())
     assert spent.max() <= spent.sum() / threads + 2 * len(linear) * largest

@@ -43,7 +43,7 @@ def test_the_first_weight_lies_part_after_part_and_then_as_before(
     together = Parts(space, count)
     together.join(space.frame)
     before, state_before = plan.values.copy(), state.copy()
-    ld = int(space.table[0, t.LD])
+    ld = int(space.table[0, t.LD_WEIGHT])
     at = int(space.table[0, t.WEIGHT])
 
     def first(flat):
@@ -75,7 +75,7 @@ def test_padding_between_rows_is_zero_again(features):
     plan, space, _ = space_in_parts(features, 512, 2, np.float32, 0)
     Parts(space, 2).join(space.frame)
     before = plan.values.copy()
-    assert int(space.table[0, t.LD]) > 512
+    assert int(space.table[0, t.LD_WEIGHT]) > 512
     with shares(2):
         space.run(parts.divide, 0, 0, 2)
         space.run(parts.unite, 0, 0, 2)

@@ -14,7 +14,7 @@ import pytest
 
 import fastfcn as ff
 from fastfcn import losses, nn, optim
-from fastfcn.buffers import padded
+from fastfcn.buffers import padded, spaced
 from kernels.fp_mode import knows_the_register, subnormals_flushed
 
 
@@ -76,12 +76,15 @@ def test_padding_stays_zero_beside_layers_of_other_widths(widths, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("features", [1, 7, 15, 16, 17, 255, 256, 257, 500, 511, 512, 1000, 1024])
-def test_rows_are_whole_cache_lines_and_never_a_multiple_of_2_kb_apart(features, dtype):
+def test_rows_are_whole_cache_lines_and_not_at_strides_that_share_sets(features, dtype):
     for multiple in (1, 2, 3, 7):
         size = padded(multiple * features, np.dtype(dtype)) * np.dtype(dtype).itemsize
         needed = multiple * features * np.dtype(dtype).itemsize
         assert size % 64 == 0 and size % 2048 != 0
         assert needed <= size < needed + 2 * 64
+        between = spaced(multiple * features, np.dtype(dtype)) * np.dtype(dtype).itemsize
+        assert between % 64 == 0 and between % 512 != 0
+        assert size <= between <= size + 64
 
 
 @knows_the_register
