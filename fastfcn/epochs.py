@@ -17,6 +17,7 @@ from fastfcn.pace import PARTS_STEPS, Pace, Way
 from fastfcn.parts import Parts, may_fall_into_parts
 from fastfcn.plan import Plan
 from fastfcn.schedules import Factors, Schedule, factors_of
+from fastfcn.shares import Shares
 from fastfcn.threads import threads
 from fastfcn.workspace import flops_per_row
 from fastfcn_kernels import parts, passes, training
@@ -117,6 +118,7 @@ class Trainer:
             and may_fall_into_parts(plan.stages, plan.dtype, batch_size, copies)
         )
         self._parts = Parts(self._space, copies) if divides else None
+        self._shares: dict[tuple[Way, int], Shares] = {}
         ways = [Way.ALONE] if n_threads is None and copies > 1 else []
         ways += [Way.ROWS, Way.PARTS] if divides else [Way.ROWS]
         self._pace = Pace(ways, batch_size)
@@ -203,8 +205,11 @@ class Trainer:
             optimizer.steps += steps
             optimizer.last_lr = optimizer.lr * float(factors[-1])
             self._plan.buffer.changed()  # first: Ctrl-C may come before anything that follows
+            shares = self._shares.setdefault((way, count), Shares(count))
+            shares.join(space.frame)
             self._get_ready(way, count)
             space.frame.train(space.address, first, stop, self._batch, count)
+            shares.adapt(steps)
         self._plan.buffer.changed()
 
     def _get_ready(self, way: Way, count: int) -> None:

@@ -139,6 +139,7 @@ class _Part:
             t.LISTS: self._lists.ctypes.data,
             t.BITS: self._bits.ctypes.data,
             t.PARTS: 0,
+            t.SHARES: 0,
         }
 
 

@@ -19,8 +19,8 @@ from fastfcn_kernels.compilation import Native, call, helper, native, variant
 from fastfcn_kernels.elementary import exp, sigmoid
 from fastfcn_kernels.gather import sample_of
 from fastfcn_kernels.memory import advance, bools, float64s, int64s, reals
+from fastfcn_kernels.shares import share_of_rows
 from fastfcn_kernels.simd import default_fp_mode, restore_fp_mode, stack_room
-from fastfcn_kernels.stages import share_of_rows
 
 ROOM = 64
 """Exponentials taken at a time, in float64 on the stack."""

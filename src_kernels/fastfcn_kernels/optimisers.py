@@ -18,8 +18,8 @@ from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.elementary import like
 from fastfcn_kernels.memory import advance, reals
+from fastfcn_kernels.shares import share_of_rows
 from fastfcn_kernels.simd import default_fp_mode, restore_fp_mode
-from fastfcn_kernels.stages import share_of_rows
 
 HYPERPARAMETERS = 10
 """Numbers in a row of hyperparameters. A step has two rows: for weights, for other parameters."""

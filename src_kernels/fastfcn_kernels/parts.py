@@ -31,8 +31,9 @@ from fastfcn_kernels.lists import FIRST_DELTA, WEIGHTS, all_flags, set_flag
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, copy_elements, int64s, reals
 from fastfcn_kernels.scans import all_finite
-from fastfcn_kernels.simd import TILE_ROWS, default_fp_mode, restore_fp_mode
-from fastfcn_kernels.stages import PART_STAGES, number_of, place, share_of_rows, stage_at
+from fastfcn_kernels.shares import BATCH_ROWS, note_work, share_of_batch
+from fastfcn_kernels.simd import TILE_ROWS, default_fp_mode, restore_fp_mode, ticks
+from fastfcn_kernels.stages import PART_STAGES, number_of, place, stage_at
 
 BLOCK_ROWS = 4 * TILE_ROWS
 """Rows that go through a part at once: they stay in the first-level cache from step to step."""
@@ -179,10 +180,11 @@ def learn_parts(frame_at, work, thread, n_threads, first, count, phase):
     The second stage's sums go on from part to part in the order of its inputs: the chain of
     multiply-adds is that of the whole stage.
     """
+    began = ticks()
     mode = default_fp_mode()
     frame = carray(frame_at, (t.FRAME_SIZE,))
     stage = stage_at(frame, 1)
-    i0, i1 = share_of_rows(count, thread, n_threads)
+    i0, i1 = share_of_batch(frame, count, thread, n_threads)
     n, ld, ld_weight, rows = stage[t.OUT], stage[t.LD], stage[t.LD_WEIGHT], i1 - i0
     z, a = place(work, stage, t.Z, i0, t.LD), place(work, stage, t.A, i0, t.LD)
     params = reals(frame[t.PARAMS], work)
@@ -205,6 +207,7 @@ def learn_parts(frame_at, work, thread, n_threads, first, count, phase):
     if stage[t.ACTIVATION] != IDENTITY:
         delta = place(work, stage, t.DELTA, i0, t.LD)
         call(stage[t.BACKWARD_AT], (number_of(frame, work, 1, 0), z, a, delta, ld, n, rows))
+    note_work(frame, thread, BATCH_ROWS, rows, began)
     restore_fp_mode(mode)
 
 

@@ -18,14 +18,13 @@ from fastfcn_kernels.lists import INPUT, LOOK, TRUST, WEIGHTS, set_flag
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, int32s, int64s, reals
 from fastfcn_kernels.scans import all_finite
+from fastfcn_kernels.shares import share_of_features, share_of_rows
 from fastfcn_kernels.simd import TILE_ROWS, default_fp_mode, restore_fp_mode
 from fastfcn_kernels.stages import (
     bias_gradient,
     first_whole_stage,
     place,
     scale_gradient,
-    share_of_features,
-    share_of_rows,
     stage_at,
     transpose_rows,
 )

@@ -126,6 +126,26 @@ def _control_register(builder: Any) -> tuple[Any, Any]:
 
 
 @intrinsic
+def ticks(typingctx: Any) -> Any:
+    """Read the processor's clock, in units of its own; 0 where we do not know how."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = ir.IntType(64)
+        if platform.machine() in ("x86_64", "AMD64"):
+            kind = ir.FunctionType(word, [])
+            read = cgutils.get_or_insert_function(builder.module, kind, "llvm.readcyclecounter")
+            return builder.call(read, [])
+        if platform.machine() in ("aarch64", "arm64"):  # the other counter is not for programs
+            kind = ir.FunctionType(word, [ir.MetaDataType()])
+            name = "llvm.read_volatile_register.i64"
+            read = cgutils.get_or_insert_function(builder.module, kind, name)
+            return builder.call(read, [builder.module.add_metadata(["cntvct_el0"])])
+        return word(0)
+
+    return types.int64(), codegen
+
+
+@intrinsic
 def default_fp_mode(typingctx: Any) -> Any:
     """Set this thread's floating-point mode to IEEE's default; return what it was.
 

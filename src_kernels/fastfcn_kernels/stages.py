@@ -10,10 +10,10 @@ from numba import carray
 from fastfcn_kernels import table as t
 from fastfcn_kernels.activations import IDENTITY
 from fastfcn_kernels.compilation import call, helper, native
-from fastfcn_kernels.lists import DENSE_COST, row_lists
+from fastfcn_kernels.lists import row_lists
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, int64s, reals
-from fastfcn_kernels.scans import GROUP, transpose_block
+from fastfcn_kernels.scans import transpose_block
 from fastfcn_kernels.simd import TILE_ROWS, lanes
 
 
@@ -211,77 +211,3 @@ def transpose_rows(stage, params, work, k0, k1):
     for j in range(whole_j, n):
         for k in range(k0, k1):
             transposed[j, k] = weight[k, j]
-
-
-@helper
-def share_of_features(frame, s, thread, n_threads, costs):
-    """Return the input features k0, k1 of stage s that fall to a thread.
-
-    All weights of the network are laid end to end and cut into parts of equal cost, so that threads
-    finish together; cuts are at whole tiles, or groups of the first stage.
-
-    Parameters
-    ----------
-    costs : int32 (groups,) or (0,)
-        Cost of a row of each group of the first stage; empty: all alike.
-    """
-    total = 0
-    before = 0
-    for i in range(first_whole_stage(frame), frame[t.N_STAGES]):
-        stage = stage_at(frame, i)
-        if stage[t.KIND] == t.LINEAR:
-            area = _cost_before(stage, i, stage[t.IN], costs)
-            total += area
-            if i < s:
-                before += area
-    stage = stage_at(frame, s)
-    return (
-        _feature_at(stage, s, total * thread // n_threads - before, costs),
-        _feature_at(stage, s, total * (thread + 1) // n_threads - before, costs),
-    )
-
-
-UPDATE_COST = 12
-"""Cost of updating a row, where going through a whole batch of 128 costs DENSE_COST."""
-TRANSPOSE_COST = 32
-"""Cost of its transposed copy, on the same scale: so that threads were seen to finish together."""
-
-
-@helper
-def _dense_row(stage):
-    """Return the cost of a row of a stage that goes through the whole batch."""
-    copied = TRANSPOSE_COST if stage[t.TRANSPOSE] >= 0 else 0
-    return stage[t.LD_WEIGHT] * (DENSE_COST + UPDATE_COST + copied)
-
-
-@helper
-def _cost_before(stage, s, k, costs):
-    """Return the cost of the first k features of stage s."""
-    if s > 0 or costs.size == 0:
-        return k * _dense_row(stage)
-    total = 0
-    for group in range((k + GROUP - 1) // GROUP):
-        total += costs[group] + UPDATE_COST
-    return total * GROUP * stage[t.LD_WEIGHT]
-
-
-@helper
-def _feature_at(stage, s, cost, costs):
-    """Return the input feature before which stage s has cost ``cost``, on a tile."""
-    n = stage[t.IN]
-    if cost <= 0:
-        return 0
-    if s > 0 or costs.size == 0:
-        row = _dense_row(stage)
-        return n if cost >= n * row else cost // row // TILE_ROWS * TILE_ROWS
-    for group in range((n + GROUP - 1) // GROUP):
-        if cost <= 0:
-            return group * GROUP
-        cost -= (costs[group] + UPDATE_COST) * GROUP * stage[t.LD_WEIGHT]
-    return n
-
-
-@helper
-def share_of_rows(n, thread, n_threads):
-    """Return the rows i0, i1 of n that fall to a thread."""
-    return n * thread // n_threads, n * (thread + 1) // n_threads

@@ -76,6 +76,8 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     SEED,  # of random masks
     PARTS,  # address of the addresses of the parts' frames, one a thread: see parts.py; 0: none
     BEGIN,  # row of a batch that a part gathers, and asks for, first; 0: its share's first
+    SHARES,  # address of where threads' shares begin and end, int64 (2, threads + 1); 0: alike
+    SPENT,  # address of what each thread has done and how long it took, int64: see shares.py
     # The workspace, whose address is an argument of its own: offsets in elements.
     ZEROS,  # a row of zeros
     SCRATCH,  # first thread's gradient rows
@@ -152,4 +154,4 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     RESULT,  # address of the outputs, real (rows, N_OUTPUT)
     BLOCK,  # rows that a thread takes through the network at once
     FRAME_SIZE,
-) = range(79)
+) = range(81)

@@ -27,14 +27,20 @@ from fastfcn_kernels.memory import advance, copy_elements, float64s, int32s, rea
 from fastfcn_kernels.optimisers import hyperparameters_of
 from fastfcn_kernels.passes import backward_stages, bounds_of
 from fastfcn_kernels.scans import GROUP, all_finite
-from fastfcn_kernels.simd import TILE_ROWS, default_fp_mode, restore_fp_mode
+from fastfcn_kernels.shares import (
+    BATCH_ROWS,
+    WEIGHTS_COST,
+    cost_of_features,
+    note_work,
+    share_of_batch,
+    share_of_features,
+)
+from fastfcn_kernels.simd import TILE_ROWS, default_fp_mode, restore_fp_mode, ticks
 from fastfcn_kernels.stages import (
     bias_gradient,
     first_whole_stage,
     place,
     scale_gradient,
-    share_of_features,
-    share_of_rows,
     stage_at,
     transpose_rows,
 )
@@ -63,9 +69,10 @@ def learn(frame_at, work, thread, n_threads, first, count, phase):
     Zeros are skipped while every thread found its share of the first weight finite, in
     :func:`fastfcn_kernels.passes.prepare` or :func:`update`.
     """
+    began = ticks()
     mode = default_fp_mode()
     frame = carray(frame_at, (t.FRAME_SIZE,))
-    i0, i1 = share_of_rows(count, thread, n_threads)
+    i0, i1 = share_of_batch(frame, count, thread, n_threads)
     cuts, bounds = frame[t.N_CUTS], bounds_of(frame)
     whole = first_whole_stage(frame)
     if phase == 0 and whole == 0:
@@ -89,6 +96,8 @@ def learn(frame_at, work, thread, n_threads, first, count, phase):
         delta = place(work, stage, t.DELTA, i0, t.LD)
         finite = all_finite(delta, (i1 - i0) * stage[t.LD])
         set_flag(frame, thread, FIRST_DELTA, finite)
+    if whole == 0:
+        note_work(frame, thread, BATCH_ROWS, i1 - i0, began)
     restore_fp_mode(mode)
 
 
@@ -194,6 +203,7 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
     ----------
     000_0158dc28be9f1671, sections 2.1 and 2.5.
     """
+    began = ticks()
     mode = default_fp_mode()
     frame = carray(frame_at, (t.FRAME_SIZE,))
     params, grads = reals(frame[t.PARAMS], work), reals(frame[t.GRADS], work)
@@ -201,15 +211,17 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
     zeros = advance(work, frame[t.ZEROS])
     sparse, clips = frame[t.X_INDPTR] != 0, frame[t.CLIP] != 0
     costs, new_costs = _old_and_new_costs(frame, first, count)
-    next0, next1 = share_of_rows(frame[t.BATCH], thread, n_threads)
+    next0, next1 = share_of_batch(frame, frame[t.BATCH], thread, n_threads)
     next0 += frame[t.BEGIN]  # where a part begins to gather, which is not where the others do
     chunk = GRADIENT_ROWS if count <= LONG_BATCH else LONG_GRADIENT_ROWS
-    for s in range(first_whole_stage(frame), frame[t.N_STAGES]):
+    whole, cost = first_whole_stage(frame), 0
+    for s in range(whole, frame[t.N_STAGES]):
         stage = stage_at(frame, s)
         n, ld, ld_in = stage[t.OUT], stage[t.LD_WEIGHT], stage[t.LD_IN]
         k0, k1 = 0, 0
         if stage[t.KIND] == t.LINEAR:
             k0, k1 = share_of_features(frame, s, thread, n_threads, costs)
+            cost += cost_of_features(stage, s, k0, k1, costs)
         x = place(work, stage, t.INPUT, 0, t.LD_IN)
         delta, ld_delta = place(work, stage, t.DELTA, 0, t.LD), stage[t.LD]
         listed = False
@@ -271,6 +283,8 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
                 _note_squares(_norms(frame, s), 1 if alone else stage[t.IN], gradient, 1, ld)
             else:
                 _step(frame, work, first, 1, stage[t.BIAS], stage[t.BIAS_STATE], gradient, ld)
+    if whole == 0:
+        note_work(frame, thread, WEIGHTS_COST, cost, began)
     restore_fp_mode(mode)
 
 

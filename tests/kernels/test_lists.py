@@ -1,4 +1,4 @@
-"""Zero-skipping, piece by piece: what lists hold, products over them, shares of the work."""
+"""Zero-skipping, piece by piece: what lists hold, products over them."""
 
 import itertools
 
@@ -16,7 +16,7 @@ from fastfcn_kernels import passes, scans
 from fastfcn_kernels import sparse as sparse_kernels
 from fastfcn_kernels import table as t
 from fastfcn_kernels.lists import DENSE, DENSE_COST, EVERY_BIT, list_samples, list_stride
-from fastfcn_kernels.stages import UPDATE_COST, share_of_features
+from kernels.calls import INDICES, N, compiled
 from kernels.operands import DTYPES, ROWS, lanes, operands, product, same_bits
 
 BEYOND = 1 << 29
@@ -114,30 +114,10 @@ def test_a_list_may_name_columns_that_are_zero():
 # ---- what makes the lists ------------------------------------------------------------------------
 
 
-def compiled(*kinds):
-    """Compile a function of pointers and counts that Python calls with arrays and ints."""
-
-    def decorate(function):
-        callback = numba.cfunc(types.void(*kinds))(function)
-
-        def call(*arguments):
-            callback.ctypes(
-                *(
-                    a.ctypes.data_as(kind) if isinstance(a, np.ndarray) else a
-                    for a, kind in zip(arguments, callback.ctypes.argtypes, strict=True)
-                )
-            )
-
-        return call
-
-    return decorate
-
-
 def each_precision(make):
     return {np.dtype(d): make(types.CPointer(numba.from_dtype(np.dtype(d)))) for d in DTYPES}
 
 
-INDICES, NUMBERS, N = types.CPointer(types.int32), types.CPointer(types.int64), types.intp
 BITS = types.CPointer(types.int16)
 
 
@@ -321,58 +301,3 @@ def test_a_group_of_sparse_features_costs_its_share_of_the_samples(dtype):
     groups = np.split(x != 0, range(scans.GROUP, features, scans.GROUP), axis=1)
     assert costs.tolist() == [int(DENSE_COST * group.mean()) for group in groups]
     assert costs[0] == 0 and (costs[1:] > 0).all()
-
-
-# ---- shares of the work --------------------------------------------------------------------------
-
-
-@compiled(NUMBERS, INDICES, N, NUMBERS, N, N)
-def shares(frame, costs, groups, out, stages, threads):
-    words = carray(frame, (t.FRAME_SIZE,))
-    measured = carray(costs, (groups,))
-    result = carray(out, (stages, threads, 2))
-    for s in range(stages):
-        for thread in range(threads):
-            k0, k1 = share_of_features(words, s, thread, threads, measured)
-            result[s, thread, 0], result[s, thread, 1] = k0, k1
-
-
-@settings(deadline=None)
-@given(
-    widths=st.lists(st.integers(1, 300), min_size=2, max_size=5),
-    threads=st.integers(1, 64),
-    measured=st.booleans(),
-    activation=st.booleans(),
-    data=st.data(),
-)
-def test_shares_of_all_threads_tile_the_features_of_every_stage(
-    widths, threads, measured, activation, data
-):
-    table = np.full((len(widths) - 1 + activation, t.COLUMNS), -1, np.int64)
-    linear = [s for s in range(len(table)) if not (activation and s == 1)]
-    table[:, t.KIND] = t.ACTIVATION_ALONE
-    for s, n, out in zip(linear, widths[:-1], widths[1:], strict=True):
-        table[s, [t.KIND, t.IN, t.LD_WEIGHT]] = t.LINEAR, n, -(-out // 16) * 16
-    groups = -(-widths[0] // scans.GROUP)
-    cost = st.integers(0, DENSE_COST)
-    costs = np.array(data.draw(st.lists(cost, min_size=groups, max_size=groups)), np.int32)
-    frame = np.zeros(t.FRAME_SIZE, np.int64)
-    frame[t.STAGES], frame[t.N_STAGES] = table.ctypes.data, len(table)
-    out = np.full((len(table), threads, 2), -1, np.int64)
-    shares(frame, costs, groups if measured else 0, out, len(table), threads)
-
-    spent, largest = np.zeros(threads), 0
-    for s in linear:
-        n = table[s, t.IN]
-        cuts = [0, *out[s, :, 1].tolist()]
-        assert out[s, :, 0].tolist() == cuts[:-1], "each share begins where the one before ends"
-        assert cuts[-1] == n and cuts == sorted(cuts)
-        step = scans.GROUP if measured and s == 0 else ROWS
-        assert all(cut % step == 0 or cut == n for cut in cuts)
-        a_row = np.full(n, DENSE_COST + UPDATE_COST)
-        if measured and s == 0:
-            a_row = np.repeat(costs, scans.GROUP)[:n] + UPDATE_COST
-        a_row = a_row * table[s, t.LD_WEIGHT]
-        spent += [a_row[k0:k1].sum() for k0, k1 in out[s]]
-        largest = max(largest, step * a_row.max())
-    assert spent.max() <= spent.sum() / threads + 2 * len(linear) * largest
