@@ -205,11 +205,14 @@ class Trainer:
             optimizer.steps += steps
             optimizer.last_lr = optimizer.lr * float(factors[-1])
             self._plan.buffer.changed()  # first: Ctrl-C may come before anything that follows
-            shares = self._shares.setdefault((way, count), Shares(count))
+            if (way, count) not in self._shares:
+                self._shares[way, count] = Shares(count)
+            shares = self._shares[way, count]
             shares.join(space.frame)
             self._get_ready(way, count)
+            began = time.perf_counter()
             space.frame.train(space.address, first, stop, self._batch, count)
-            shares.adapt(steps)
+            shares.adapt(steps, time.perf_counter() - began)
         self._plan.buffer.changed()
 
     def _get_ready(self, way: Way, count: int) -> None:

@@ -46,7 +46,7 @@ from fastfcn_kernels.stages import (
 )
 
 GRADIENT_ROWS = 8 * TILE_ROWS
-"""Rows of a weight gradient that are computed at once: they stay in the first-level cache."""
+"""Rows of a weight gradient that are computed at once: they stay in the nearest caches."""
 LONG_BATCH = 256
 """Samples above which more rows of a weight gradient are computed at once."""
 LONG_GRADIENT_ROWS = 16 * TILE_ROWS
@@ -96,7 +96,7 @@ def learn(frame_at, work, thread, n_threads, first, count, phase):
         delta = place(work, stage, t.DELTA, i0, t.LD)
         finite = all_finite(delta, (i1 - i0) * stage[t.LD])
         set_flag(frame, thread, FIRST_DELTA, finite)
-    if whole == 0:
+    if whole == 0 and cuts == 0:  # phases are not alike, and some do not go by rows
         note_work(frame, thread, BATCH_ROWS, i1 - i0, began)
     restore_fp_mode(mode)
 
