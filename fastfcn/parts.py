@@ -8,7 +8,7 @@ import numpy as np
 from fastfcn.buffers import aligned_zeros, padded, spaced
 from fastfcn.frame import Frame
 from fastfcn.workspace import Stage, Workspace
-from fastfcn_kernels import lists, parts
+from fastfcn_kernels import masks, parts
 from fastfcn_kernels import table as t
 from fastfcn_kernels.activations import IDENTITY, REGISTRY
 from fastfcn_kernels.simd import ALIGNMENT, TILE_VECTORS, VECTOR_BYTES
@@ -72,7 +72,7 @@ class _Part:
 
     They are allocations of their own. Side by side in the network's workspace they cost a tenth of
     a step's time on two cores that were far apart. The first part has the network's input and its
-    lists, which nobody else needs: whoever trains by rows does not train in parts.
+    masks, which nobody else needs: whoever trains by rows does not train in parts.
 
     Parameters
     ----------
@@ -123,21 +123,21 @@ class _Part:
             second[t.BIAS] = second[t.BIAS_STATE] = -1
 
         counts = np.dtype(np.int32)
-        self._flags = aligned_zeros(lists.CACHE_LINE, counts)
+        self._flags = aligned_zeros(masks.CACHE_LINE, counts)
         self._costs = aligned_zeros(space.frame.array(t.COSTS).size, counts)
-        self._lists, self._bits = (space.frame.array(field) for field in (t.LISTS, t.BITS))
+        self._masks = [space.frame.array(field) for field in (t.MASKS, t.FEATURE_MASKS)]
         if thread > 0:
-            self._lists = aligned_zeros(self._lists.size, self._lists.dtype)
-            self._bits = aligned_zeros(self._bits.size, self._bits.dtype)
+            self._masks = [aligned_zeros(made.size, made.dtype) for made in self._masks]
+        rows_at, features_at = (made.ctypes.data for made in self._masks)
         self.own = {
             t.STAGES: self._table.ctypes.data,
             t.N_STAGES: len(self._table),
             t.BEGIN: -(-rows // parts.BLOCK_ROWS) * thread // count * parts.BLOCK_ROWS,
             t.SCRATCH: space.frame[t.SCRATCH] + thread * space.frame[t.SCRATCH_SIZE],
-            t.FINITE: self._flags.ctypes.data,
+            t.FLAGS: self._flags.ctypes.data,
             t.COSTS: self._costs.ctypes.data,
-            t.LISTS: self._lists.ctypes.data,
-            t.BITS: self._bits.ctypes.data,
+            t.MASKS: rows_at,
+            t.FEATURE_MASKS: features_at,
             t.PARTS: 0,
             t.SHARES: 0,
         }

@@ -11,10 +11,9 @@ import numpy as np
 
 from fastfcn.buffers import Array, aligned_zeros, padded, spaced
 from fastfcn.frame import Frame
-from fastfcn_kernels import activations, layers, lists, matmul, scans, sparse, stages, training
+from fastfcn_kernels import activations, layers, masks, matmul, scans, sparse, stages, training
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import Native
-from fastfcn_kernels.simd import TILE_ROWS
 
 
 class Stage(NamedTuple):
@@ -96,7 +95,6 @@ class Workspace:
         frame[t.N_CUTS] = len(cuts)
         frame.point(t.PARAMS, values)
         frame.link(t.MATMUL, matmul.matmul)
-        frame.link(t.LISTED, matmul.listed_matmul)
         frame.link(t.FORWARD, stages.forward_rows)
         if backward:
             frame.link(t.DELTAS, stages.delta_rows)
@@ -116,14 +114,14 @@ class Workspace:
             size += copies * frame[t.SCRATCH_SIZE]
         self.buffer = aligned_zeros(size, dtype)
         self.address = self.buffer.ctypes.data
-        self._flags = np.zeros((copies, lists.CACHE_LINE), np.int32)
-        frame.point(t.FINITE, self._flags)
+        self._flags = np.zeros((copies, masks.CACHE_LINE), np.int32)
+        frame.point(t.FLAGS, self._flags)
         self._skips = stages_[0].kind == t.LINEAR and entries is None
         self.entries = entries
         features = stages_[0].in_features
-        frame.point(t.COSTS, np.full(2 * -(-features // scans.GROUP), lists.DENSE_COST, np.int32))
+        frame.point(t.COSTS, np.full(2 * -(-features // scans.GROUP), masks.DENSE_COST, np.int32))
         if self._skips:
-            self._make_lists(features, backward)
+            self._make_masks(features, backward)
         elif entries is not None:
             self._make_packed(features, entries, backward)
 
@@ -182,23 +180,21 @@ class Workspace:
                 input_delta = int(row[t.DELTA])
         return size
 
-    def _make_lists(self, features: int, backward: bool) -> None:
-        """Make room for lists of what is not zero in the input, and for a bit an element."""
+    def _make_masks(self, features: int, backward: bool) -> None:
+        """Make room for a bit of each element of the input, by rows and by features."""
         frame = self.frame
-        size = (self.rows + TILE_ROWS * self.copies) * lists.list_stride(features)
+        frame.link(t.MASKED, matmul.masked_matmul)
+        frame[t.SKIPS] = masks.LOOK
+        words = -(-features // masks.WORD)
+        frame.point(t.MASKS, np.zeros(self.rows * words, np.int64))
         if backward:
-            by_feature = -(-features // lists.LIST_FEATURES)
-            size = max(size, by_feature * (self.rows + lists.ROOM))
-        frame[t.SKIPS] = lists.LOOK
-        frame.point(t.LISTS, np.zeros(size + lists.ROOM, np.int32))
-        short = np.dtype(np.int16)
-        frame[t.LD_BITS] = padded(self.rows, short)
-        groups = -(-features // scans.GROUP)
-        frame.point(t.BITS, aligned_zeros(groups * frame[t.LD_BITS], short))
+            size = self.copies * words * masks.WORD * -(-self.rows // masks.WORD)
+            frame.point(t.FEATURE_MASKS, np.zeros(size, np.int64))
 
     def _make_packed(self, features: int, entries: int, backward: bool) -> None:
         """Make room for the packed rows of sparse data, and for their entries by feature."""
         frame = self.frame
+        frame.link(t.LISTED, matmul.listed_row)
         frame.link(t.PACK, sparse.pack_rows)
         frame.link(t.SPARSE_FORWARD, sparse.sparse_forward)
         frame.point(t.ROW_AT, np.zeros(self.rows, np.int64))
@@ -214,12 +210,12 @@ class Workspace:
     def trust(self, finite: bool) -> None:
         """Tell the kernels whether the weights are known to be finite."""
         if self._skips:
-            self.frame[t.SKIPS] = lists.TRUST if finite else lists.LOOK
+            self.frame[t.SKIPS] = masks.TRUST if finite else masks.LOOK
 
     def input_is_finite(self, n_threads: int) -> bool:
         """Tell whether the last prediction's data were finite, in each thread's share."""
         flags = self._flags
-        return all(flags.item(thread, lists.INPUT) for thread in range(n_threads))
+        return all(flags.item(thread, masks.INPUT) for thread in range(n_threads))
 
     @property
     def phases(self) -> int:

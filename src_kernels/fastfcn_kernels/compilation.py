@@ -159,7 +159,8 @@ class Native:
     function : callable
         Returns nothing.
     arguments : str
-        A letter for each argument: ``p`` a pointer to reals, ``f`` one to a frame, ``l`` one to
+        A letter for each argument: ``p`` a pointer to reals, ``f`` one to
+        int64, a frame say, ``l`` one to
         int32, ``r`` a real, ``d`` a float64, ``n`` a count.
     """
 

@@ -13,10 +13,13 @@ from numba.extending import intrinsic
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import Native, call, helper
 from fastfcn_kernels.elementary import like
+from fastfcn_kernels.masks import EVERY_BIT, mask_row, pays, words_of
 from fastfcn_kernels.memory import LINE_BYTES, advance, int64s, prefetch, reals
 
 AHEAD = 4
 """Rows before its turn that a sample is asked for from memory."""
+DENSE_ROWS = 8
+"""Rows without zeros worth skipping after which no others are looked at."""
 LABEL_BYTES = 8
 """Of a label, int64."""
 EARLY_BYTES = 131_072
@@ -121,7 +124,8 @@ def gather_rows(frame, work, first, i0, i1, target):
     Parameters
     ----------
     frame : int64
-        X and AFFINE; ORDER gives the sample of each row of the epoch     [in]
+        X and AFFINE; ORDER gives the sample of each row of the epoch [in]; where SKIPS is not 0,
+        MASKS of the rows                                                 [out]
     work : pointer
         The first stage's input in it                                     [out]
     first : int
@@ -130,6 +134,11 @@ def gather_rows(frame, work, first, i0, i1, target):
         Rows of the batch.
     target : int
         Where row i0 goes in the input.
+
+    Returns
+    -------
+    bool
+        Whether the rows are dense: too few zeros to be worth skipping.
 
     Notes
     -----
@@ -142,6 +151,8 @@ def gather_rows(frame, work, first, i0, i1, target):
     scale, shift = affine[0], affine[1]
     order = carray(int64s(frame[t.ORDER]), (first + i1,))
     size = n * frame[t.X_COLUMN_STRIDE]
+    words, looks, count = words_of(n), frame[t.SKIPS] != 0, 0
+    masks = advance(int64s(frame[t.MASKS]), target * words)
     for i in range(i0, i1):
         sample = order[first + i] if frame[t.ORDER] != 0 else first + i
         address = frame[t.X] + sample * frame[t.X_ROW_STRIDE]
@@ -149,3 +160,10 @@ def gather_rows(frame, work, first, i0, i1, target):
             _ask_for_row(frame, order[first + i + AHEAD], size)
         row = advance(rows, (i - i0) * ld)
         call(frame[t.CONVERT], (row, address, frame[t.X_COLUMN_STRIDE], n, scale, shift))
+        if looks:  # while the row is in the first-level cache
+            done = i + 1 - i0
+            count += mask_row(row, n, advance(masks, (done - 1) * words))
+            if done >= DENSE_ROWS and not pays(count, done * n):
+                looks = False
+                carray(masks, ((i1 - i0) * words,))[done * words :] = EVERY_BIT
+    return not looks or not pays(count, (i1 - i0) * n)

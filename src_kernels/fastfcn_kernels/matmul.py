@@ -3,16 +3,20 @@
 from numba import carray
 
 from fastfcn_kernels.compilation import call, helper, native
-from fastfcn_kernels.lists import DENSE
+from fastfcn_kernels.masks import WORD, pays, words_of
 from fastfcn_kernels.memory import advance
-from fastfcn_kernels.simd import TILE_ROWS, TILE_VECTORS, WIDE_VECTORS, lanes
-from fastfcn_kernels.tile import listed_tile, tile
+from fastfcn_kernels.scans import count_ones
+from fastfcn_kernels.simd import MASKED_TILE_ROWS, MASKED_VECTORS, PAIR_VECTORS, TILE_ROWS, TILE_VECTORS, WIDE_VECTORS, lanes
+from fastfcn_kernels.tile import listed_tile, masked_tile, tile
 
 DEPTH_BLOCK = 1024
 """Steps of k after which long sums are left to the next pass: a panel of b that tall stays in the
 second-level cache together with the one that comes next, where half as much again would not."""
 BLOCK_ELEMENTS = 262_144
 """Elements of a that a pass works on at once: its rows stay in the second-level cache as well."""
+
+MASKED_ROWS = 128
+"""Rows that go through a word of their masks at once: they, too, stay in the second-level cache."""
 
 
 @helper
@@ -115,23 +119,35 @@ def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
                 v += vectors
 
 
-@native("npnpnpnnnpnnnnlnn")
-def listed_matmul(
-    matmul_at, c, ldc, start, lds, a, rsa, csa, stride, b, ldb, m, n, depth, lists, ldl, tile_rows
+@helper
+def _run(masks, rsm, csm, m, depth, w, dense):
+    """Return the word after the last of those from w on that are all dense, or all not."""
+    words = words_of(depth)
+    while w < words:
+        count = 0
+        for i in range(m):
+            count += count_ones(carray(advance(masks, i * rsm + w * csm), (1,))[0])
+        if pays(count, m * min(WORD, depth - w * WORD)) == dense:
+            break
+        w += 1
+    return w
+
+
+@native("npnpnpnnpnnnnfnnn")
+def masked_matmul(
+    matmul_at, c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth, masks, rsm, csm, pairs
 ):
     """Matrix product that leaves products with zero out: c = start + a b.
 
     Parameters
     ----------
     matmul_at : int
-        Address of :func:`matmul`, for tiles without a list.
-    stride : int
-        Element (i, k) of a, at place s of its tile's list, lies at i·rsa + k·csa + s·stride.
-    lists, ldl : pointer to int32, int
-        (⌈m/tile_rows⌉, ldl): for each tile of rows how many k follow, then those k, ascending;
-        DENSE in place of their number for all                            [in]
-    tile_rows : int
-        Rows that share a list, at most TILE_ROWS.
+        Address of :func:`matmul`, for what is dense.
+    masks, rsm, csm : pointer to int64, int, int
+        (m, ⌈depth/64⌉), word w of row i at i·rsm + w·csm: a bit for each element of a row of a
+        that is not zero                                                  [in]
+    pairs : int
+        1: rows of a that follow each other are alike, and better taken two at a time.
 
     Others as :func:`matmul`.
 
@@ -139,32 +155,98 @@ def listed_matmul(
     -----
     The bits of :func:`matmul` where b is finite; 0·inf and 0·NaN are left out where it is not, so
     callers make sure.
+
+    A row at a time, eight vectors wide, leaves most out, but loads one vector of b for each
+    multiply-add, which only the first-level cache can serve. So 64 rows of b are gone through at
+    a time, 32 KB of them on AVX-512, by all rows of a; sums go to c in between. Words with few
+    zeros are left to :func:`matmul`.
     """
-    width = lanes(c)
+    width, words = lanes(c), words_of(depth)
     total = (n + width - 1) // width
-    v = 0
-    while v < total:
-        vectors = panel_width(m, total - v)
-        j = v * width
-        for i in range(0, m, tile_rows):
-            rows = min(tile_rows, m - i)
-            listed = advance(lists, i // tile_rows * ldl)
-            count = carray(listed, (1,))[0]
-            c_tile, start_tile = advance(c, i * ldc + j), advance(start, i * lds + j)
-            a_tile, b_panel = advance(a, i * rsa), advance(b, j)
-            if count == DENSE:
+    for i0 in range(0, m, MASKED_ROWS):
+        rows = min(MASKED_ROWS, m - i0)
+        w = 0
+        while w < words:
+            row_masks = advance(masks, i0 * rsm)
+            sparse_from = _run(row_masks, rsm, csm, rows, depth, w, True)
+            if sparse_from > w:
+                k, c_rows = w * WORD, advance(c, i0 * ldc)
                 call(
                     matmul_at,
                     (
-                        c_tile, ldc, start_tile, lds, a_tile, rsa, csa, b_panel, ldb,
-                        rows, vectors * width, depth,
+                        c_rows, ldc, advance(start, i0 * lds) if w == 0 else c_rows,
+                        lds if w == 0 else ldc, advance(a, i0 * rsa + k * csa), rsa, csa,
+                        advance(b, k * ldb), ldb, rows, n, min(depth, sparse_from * WORD) - k,
                     ),
                 )  # fmt: skip
-            else:
-                listed_tile(
-                    rows, vectors, c_tile, ldc, start_tile, lds, a_tile, rsa, csa,
-                    b_panel, ldb, count, advance(listed, 1), stride,
-                )  # fmt: skip
+            w = _run(row_masks, rsm, csm, rows, depth, sparse_from, False)
+            v = 0
+            while v < total and w > sparse_from:
+                most = PAIR_VECTORS if pairs != 0 else MASKED_VECTORS
+                panels = (total - v + most - 1) // most
+                vectors = (total - v + panels - 1) // panels
+                for word in range(sparse_from, w):
+                    _masked_panel(
+                        vectors, advance(c, i0 * ldc + v * width), ldc,
+                        advance(start, i0 * lds + v * width), lds,
+                        advance(a, i0 * rsa + word * WORD * csa), rsa, csa,
+                        advance(b, word * WORD * ldb + v * width), ldb, rows,
+                        advance(row_masks, word * csm), rsm, pairs, word == 0,
+                    )  # fmt: skip
+                v += vectors
+
+
+@helper
+def _masked_panel(vectors, c, ldc, start, lds, a, rsa, csa, b, ldb, m, masks, rsm, pairs, first):
+    """Go through one word of the masks of all rows, for a panel of b's columns."""
+    most = max(MASKED_TILE_ROWS[vectors], 1 + pairs)
+    i = 0
+    while i < m:
+        rows = most if i + most <= m else 1
+        mask = 0
+        for r in range(i, i + rows):
+            mask |= carray(advance(masks, r * rsm), (1,))[0]
+        if first or mask != 0:
+            to = advance(c, i * ldc)
+            masked_tile(
+                rows, vectors, to, ldc, advance(start, i * lds) if first else to,
+                lds if first else ldc, advance(a, i * rsa), rsa, csa, b, ldb, mask,
+            )  # fmt: skip
+        i += rows
+
+
+@native("ppppnnl")
+def listed_row(c, start, a, b, ldb, n, listed):
+    """One row of a product, by a list of what is not zero: c = start + Σ a[s] b[listed[1 + s]].
+
+    Parameters
+    ----------
+    c, start : pointer
+        (n,), written and read up to a whole vector [out]; what the sums begin with  [in]
+    a : pointer
+        The numbers that are not zero                                     [in]
+    b, ldb : pointer, int
+        Rows of n, row stride ldb; read up to a whole vector              [in]
+    n : int
+        Columns.
+    listed : pointer to int32
+        How many numbers, then the row of b of each, ascending, and one more that is read and not
+        used                                                              [in]
+
+    Notes
+    -----
+    The bits of :func:`matmul` where b is finite.
+    """
+    width = lanes(c)
+    total = (n + width - 1) // width
+    count = carray(listed, (1,))[0]
+    v = 0
+    while v < total:
+        vectors, j = panel_width(1, total - v), v * width
+        listed_tile(
+            vectors, advance(c, j), advance(start, j), a, advance(b, j), ldb, count,
+            advance(listed, 1),
+        )  # fmt: skip
         v += vectors
 
 

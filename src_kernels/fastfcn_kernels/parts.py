@@ -27,7 +27,7 @@ from fastfcn_kernels import table as t
 from fastfcn_kernels.activations import IDENTITY
 from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.gather import gather_rows
-from fastfcn_kernels.lists import FIRST_DELTA, WEIGHTS, all_flags, set_flag
+from fastfcn_kernels.masks import DENSE, FIRST_DELTA, WEIGHTS, all_flags, set_flag
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, copy_elements, int64s, reals
 from fastfcn_kernels.scans import all_finite
@@ -145,13 +145,14 @@ def _forward_part(frame, work, thread, first, count):
     skips = 1 if own[t.SKIPS] != 0 and all_flags(own, 1, WEIGHTS) else 0
     # Threads begin at different rows: what one has brought from memory is near for the others.
     begin = own[t.BEGIN] if own[t.BEGIN] < count else 0
+    dense = True
     for step in range(0, count, BLOCK_ROWS):
         i0 = begin + step
         if i0 >= count:
             i0 -= (count + BLOCK_ROWS - 1) // BLOCK_ROWS * BLOCK_ROWS
-        i1 = min(count, i0 + BLOCK_ROWS)
-        gather_rows(own, work, first, i0, i1, i0)
-        call(frame[t.FORWARD], (int64s(own_at), work, 0, i0, i1, skips, first, count, 0, 1))
+        dense &= gather_rows(own, work, first, i0, min(count, i0 + BLOCK_ROWS), i0)
+    set_flag(own, 0, DENSE, dense)
+    call(frame[t.FORWARD], (int64s(own_at), work, 0, 0, count, skips, first, count, 0, 1))
 
 
 @native("fpnnnnn")

@@ -4,152 +4,107 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, errors
 from numba.extending import intrinsic
 
 from fastfcn_kernels.simd import VECTOR_BYTES, splat
 
 
-def _compressed(builder: Any, values: Any, mask: Any) -> Any:
-    """Emit the values under a mask, moved together to the front."""
-    kind, bits = values.type, mask.type
-    compress = cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(kind, [kind, bits, kind]),
-        f"llvm.experimental.vector.compress.v{kind.count}i{kind.element.width}",
-    )
-    return builder.call(compress, [values, mask, ir.Constant(kind, ir.Undefined)])
-
-
-def _count_ones(builder: Any, mask: Any, index: Any) -> Any:
-    """Emit how many bits of a mask are set, as an ``index``."""
-    word = ir.IntType(mask.type.count)
-    popcount = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(word, [word]), f"llvm.ctpop.i{word.width}"
-    )
-    return builder.zext(builder.call(popcount, [builder.bitcast(mask, word)]), index)
-
-
 GROUP = 16
-"""Columns that are looked at at once, and rows that are listed at once: a bit each."""
+"""Elements that are looked at at once."""
 
 
 @intrinsic
-def nonzero_columns(
-    typingctx: Any, x: Any, ld: Any, rows: Any, columns: Any, out: Any, bits: Any, ldb: Any
-) -> Any:
-    """List the columns in which some row is not zero; return how many they are.
+def count_ones(typingctx: Any, word: Any) -> Any:
+    """Return how many bits of an int64 are set."""
 
-    Parameters
-    ----------
-    x, ld, rows : pointer, int, int
-        (rows, columns), row stride ld; read up to a whole group          [in]
-    columns : int
-        Columns.
-    out : pointer to int32
-        The list, with room for a group more than it gets                 [out]
-    bits, ldb : pointer to int16, int
-        (groups, rows), row stride ldb: a bit for each column of a group that is not zero in a row
-                                                                          [out]
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = args[0].type
+        name = f"llvm.ctpop.i{kind.width}"
+        ones = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), name)
+        return builder.call(ones, args)
 
-    Notes
-    -----
+    return word(word), codegen
+
+
+@intrinsic
+def nonzero_bits(typingctx: Any, x: Any, elements: Any) -> Any:
+    """Return which of a constant number of elements are not zero, the first one's bit the lowest.
+
     -0 counts as not zero, which costs a product and changes nothing.
     """
-    n = types.intp
+    if not isinstance(elements, types.IntegerLiteral):
+        raise errors.RequireLiteralValue("elements must be a constant")
+    count = elements.literal_value
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        base, stride, row_count, end, target, notes, note_stride = args
         size = x.dtype.bitwidth
-        index, word, short = end.type, ir.IntType(32), ir.IntType(GROUP)
-        words, places = ir.VectorType(ir.IntType(size), GROUP), ir.VectorType(word, GROUP)
-        entry = builder.block
-        head, column, row, each, filled, done = (
-            builder.append_basic_block(f"nonzero.{name}")
-            for name in ("head", "column", "row", "each", "filled", "done")
-        )
-        builder.branch(head)
-        builder.position_at_end(head)
-        j, found, note = (builder.phi(index) for _ in range(3))
-        builder.cbranch(builder.icmp_signed("<", j, end), column, done)
-        builder.position_at_end(column)
-        at_column, at_note = builder.gep(base, [j]), builder.gep(notes, [note])
-        steps = ir.Constant(places, list(range(GROUP)))
-        here = builder.add(splat(builder, builder.trunc(j, word), places), steps)
-        inside = builder.icmp_signed("<", here, splat(builder, builder.trunc(end, word), places))
-        builder.branch(row)
-        builder.position_at_end(row)
-        i, some = builder.phi(index), builder.phi(short)
-        builder.cbranch(builder.icmp_signed("<", i, row_count), each, filled)
-        builder.position_at_end(each)
-        address = builder.gep(at_column, [builder.mul(i, stride)])
-        value = builder.load(builder.bitcast(address, words.as_pointer()), typ=words)
+        words = ir.VectorType(ir.IntType(size), count)
+        value = builder.load(builder.bitcast(args[0], words.as_pointer()), typ=words)
         value.align = size // 8
         counts = builder.icmp_unsigned("!=", value, ir.Constant(words, None))
-        counted = builder.bitcast(builder.and_(counts, inside), short)
-        builder.store(counted, builder.gep(at_note, [i]))
-        for phi, start, then in (
-            (i, index(0), builder.add(i, index(1))),
-            (some, short(0), builder.or_(some, counted)),
-        ):
-            phi.add_incoming(start, column)
-            phi.add_incoming(then, each)
-        builder.branch(row)
-        builder.position_at_end(filled)
-        mask = builder.bitcast(some, ir.VectorType(ir.IntType(1), GROUP))
-        packed = _compressed(builder, here, mask)
-        to = builder.bitcast(builder.gep(target, [found]), places.as_pointer())
-        builder.store(packed, to).align = 4
-        more = _count_ones(builder, mask, index)
-        for phi, start, then in (
-            (j, index(0), builder.add(j, index(GROUP))),
-            (found, index(0), builder.add(found, more)),
-            (note, index(0), builder.add(note, note_stride)),
-        ):
-            phi.add_incoming(start, entry)
-            phi.add_incoming(then, filled)
-        builder.branch(head)
-        builder.position_at_end(done)
-        return found
+        word = builder.bitcast(counts, ir.IntType(count))
+        return word if count == 64 else builder.zext(word, ir.IntType(64))
 
-    return n(x, n, n, n, out, bits, n), codegen
+    return types.int64(x, elements), codegen
 
 
 @intrinsic
-def note_places(typingctx: Any, masks: Any, pattern: Any, first: Any, end: Any, out: Any) -> Any:
-    """List the places of the masks that share a bit with a pattern; return how many they are.
+def transpose_bits(typingctx: Any, words: Any) -> Any:
+    """Transpose a square of 64 x 64 bits in place: bit j of word i becomes bit i of word j.
 
-    Parameters
+    References
     ----------
-    masks : pointer to int16
-        (GROUP,), all of which are read                                   [in]
-    pattern : int
-    first, end : int
-        Place of the first mask; the place before which masks count.
-    out : pointer to int32
-        The list, with room for GROUP                                     [out]
+    Warren, Hacker's Delight, 2nd edition, 2012, section 7-3.
     """
-    n = types.intp
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        short, long = ir.IntType(16), ir.IntType(32)
-        shorts, places = ir.VectorType(short, GROUP), ir.VectorType(long, GROUP)
-        value = builder.load(builder.bitcast(args[0], shorts.as_pointer()), typ=shorts)
-        value.align = 2
-        wanted = splat(builder, builder.trunc(args[1], short), shorts)
-        shared = builder.and_(value, wanted)
-        here = splat(builder, builder.trunc(args[2], long), places)
-        here = builder.add(here, ir.Constant(places, list(range(GROUP))))
-        inside = builder.icmp_signed(
-            "<", here, splat(builder, builder.trunc(args[3], long), places)
-        )
-        mask = builder.icmp_unsigned("!=", shared, ir.Constant(shorts, None))
-        mask = builder.and_(mask, inside)
-        packed = _compressed(builder, here, mask)
-        builder.store(packed, builder.bitcast(args[4], places.as_pointer())).align = 4
-        return _count_ones(builder, mask, args[1].type)
+        word = ir.IntType(64)
+        vector = ir.VectorType(word, 8)
 
-    return n(masks, n, n, n, out), codegen
+        def row(i: int) -> Any:
+            address = builder.gep(args[0], [ir.IntType(64)(8 * i)])
+            return builder.bitcast(address, vector.as_pointer())
+
+        rows = [builder.load(row(i), typ=vector) for i in range(8)]
+        for value in rows:
+            value.align = 8
+
+        def exchange(above: Any, below: Any, size: int) -> tuple[Any, Any]:
+            """Swap the upper bits of pairs of squares above with the lower ones below."""
+            lower = sum(1 << j for j in range(64) if j & size == 0)
+            kept, steps = (ir.Constant(vector, [n] * 8) for n in (lower, size))
+            swapped = builder.and_(builder.xor(builder.lshr(above, steps), below), kept)
+            return builder.xor(above, builder.shl(swapped, steps)), builder.xor(below, swapped)
+
+        for size in (32, 16, 8):
+            apart = size // 8
+            for i in range(8):
+                if i & apart == 0:
+                    rows[i], rows[i + apart] = exchange(rows[i], rows[i + apart], size)
+        kind = ir.VectorType(ir.IntType(32), 8)
+        for size in (4, 2, 1):
+            # Words that are exchanged lie in one vector: two vectors are sorted into halves first.
+            for i in range(0, 8, 2):
+                first, second = rows[i], rows[i + 1]
+                upper = [j for j in range(16) if j & size == 0]
+                lower = [j + size for j in upper]
+                above, below = (
+                    builder.shuffle_vector(first, second, ir.Constant(kind, places))
+                    for places in (upper, lower)
+                )
+                above, below = exchange(above, below, size)
+                back = [
+                    upper.index(j) if j & size == 0 else 8 + lower.index(j) for j in range(16)
+                ]
+                for half in range(2):
+                    places = ir.Constant(kind, back[8 * half : 8 * half + 8])
+                    rows[i + half] = builder.shuffle_vector(above, below, places)
+        for i, value in enumerate(rows):
+            builder.store(value, row(i)).align = 8
+        return context.get_dummy_value()
+
+    return types.void(words), codegen
 
 
 @intrinsic

@@ -10,7 +10,7 @@ from numba import carray
 
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import helper
-from fastfcn_kernels.lists import DENSE_COST
+from fastfcn_kernels.masks import DENSE_COST
 from fastfcn_kernels.memory import advance, int64s
 from fastfcn_kernels.scans import GROUP
 from fastfcn_kernels.simd import TILE_ROWS, ticks

@@ -11,7 +11,7 @@ from numba import carray
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.gather import sample_of
-from fastfcn_kernels.lists import DENSE_COST
+from fastfcn_kernels.masks import DENSE_COST
 from fastfcn_kernels.memory import advance, int32s, int64s, reals
 from fastfcn_kernels.scans import GROUP
 from fastfcn_kernels.stages import place, stage_at
@@ -102,11 +102,8 @@ def sparse_forward(frame_at, work, i0, i1, z, start, weight):
         a = advance(values, row_at[i])
         call(
             frame[t.LISTED],
-            (
-                frame[t.MATMUL], advance(z, (i - i0) * ld), ld, start, 0, a, 0, 0, 1,
-                weight, ld_weight, 1, n, 0, listed, 0, 1,
-            ),
-        )  # fmt: skip
+            (advance(z, (i - i0) * ld), start, a, weight, ld_weight, n, listed),
+        )
 
 
 @helper
@@ -204,7 +201,4 @@ def sparse_gradient(frame_at, work, k0, rows, gradient):
         listed = advance(samples_at, begins[k] + k)
         a = advance(values, begins[k])
         c = advance(gradient, r * ld_weight)
-        call(
-            frame[t.LISTED],
-            (frame[t.MATMUL], c, ld_weight, zeros, 0, a, 0, 0, 1, delta, ld, 1, n, 0, listed, 0, 1),
-        )
+        call(frame[t.LISTED], (c, zeros, a, delta, ld, n, listed))

@@ -10,11 +10,11 @@ from numba import carray
 from fastfcn_kernels import table as t
 from fastfcn_kernels.activations import IDENTITY
 from fastfcn_kernels.compilation import call, helper, native
-from fastfcn_kernels.lists import row_lists
+from fastfcn_kernels.masks import DENSE, flag_of, words_of
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, int64s, reals
 from fastfcn_kernels.scans import transpose_block
-from fastfcn_kernels.simd import TILE_ROWS, lanes
+from fastfcn_kernels.simd import lanes
 
 
 @helper
@@ -52,11 +52,11 @@ def forward_rows(frame_at, work, thread, i0, i1, skips, first, count, s0, s1):
     Parameters
     ----------
     frame_at : pointer to int64
-        The frame: network, workspace, code [in]; where SKIPS is not 0, BITS of the rows  [out]
+        The frame: network, workspace, code; where SKIPS is not 0, MASKS of the rows  [in]
     work : pointer
         Workspace; the input lies at the first stage's INPUT. z and a of every stage  [out]
     thread : int
-        Whose place for lists to use.
+        Whose flag to set.
     i0, i1 : int
         Rows.
     skips : int
@@ -90,21 +90,23 @@ def forward_rows(frame_at, work, thread, i0, i1, skips, first, count, s0, s1):
             x = place(work, stage, t.INPUT, i0, t.LD_IN)
             weight = advance(params, stage[t.WEIGHT])
             start = advance(params, stage[t.BIAS]) if stage[t.BIAS] >= 0 else zeros
-            listed = False
+            skipped = False
             if s == 0 and frame[t.X_INDPTR] != 0:
                 call(frame[t.SPARSE_FORWARD], (frame_at, work, i0, i1, z, start, weight))
-                listed = True
+                skipped = True
             elif s == 0 and frame[t.SKIPS] != 0:
-                lists, stride, listed = row_lists(frame, thread, stage, x, rows, i0, skips)
-                if listed:
+                skipped = skips != 0 and not flag_of(frame, thread, DENSE)
+                if skipped:
+                    words = words_of(stage[t.IN])
+                    masks = advance(int64s(frame[t.MASKS]), i0 * words)
                     call(
-                        frame[t.LISTED],
+                        frame[t.MASKED],
                         (
-                            frame[t.MATMUL], z, ld, start, 0, x, ld_in, 1, 0, weight, ld_weight,
-                            rows, n, stage[t.IN], lists, stride, TILE_ROWS,
+                            frame[t.MATMUL], z, ld, start, 0, x, ld_in, 1, weight, ld_weight,
+                            rows, n, stage[t.IN], masks, words, 1, 0,
                         ),
                     )  # fmt: skip
-            if not listed:
+            if not skipped:
                 call(
                     frame[t.MATMUL],
                     (z, ld, start, 0, x, ld_in, 1, weight, ld_weight, rows, n, stage[t.IN]),

@@ -83,13 +83,12 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     SCRATCH,  # first thread's gradient rows
     SCRATCH_SIZE,  # elements of scratch that a thread has
     PACKED,  # where in it columns of a long input are copied; 0: nowhere
-    # Zero-skipping: int32 where nothing else is said, see lists.py.
+    # Zero-skipping: see masks.py.
     SKIPS,  # whether zeros of the input may be skipped
-    LISTS,  # address of the lists
-    BITS,  # address of what is not zero in the input, int16 (groups, LD_BITS), a bit an element
-    LD_BITS,  # samples from one group's to the next
-    COSTS,  # address of two generations of the weight gradient's cost, a number a group
-    FINITE,  # address of the threads' flags
+    MASKS,  # address of each row's masks, int64 (rows, words of IN)
+    FEATURE_MASKS,  # address of each thread's masks of features, int64
+    COSTS,  # address of two generations of the weight gradient's cost, int32, a number a group
+    FLAGS,  # address of the threads' flags, int32
     # Sparse data, packed: see sparse.py.
     ROW_AT,  # address of where each row's entries begin, int64
     ROW_LISTS,  # address of their number and features, int32
@@ -104,6 +103,7 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     SPARSE_GRADIENT,
     # Code: addresses of compiled kernels that others call.
     MATMUL,
+    MASKED,
     LISTED,
     FORWARD,
     LOSS,

@@ -13,15 +13,16 @@ from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.elementary import like
 from fastfcn_kernels.gather import ask_for_part, gather_rows
-from fastfcn_kernels.lists import (
+from fastfcn_kernels.losses import normaliser
+from fastfcn_kernels.masks import (
+    DENSE,
+    DENSE_COST,
     FIRST_DELTA,
-    LIST_FEATURES,
     WEIGHTS,
     all_flags,
-    feature_lists,
+    feature_masks,
     set_flag,
 )
-from fastfcn_kernels.losses import normaliser
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, copy_elements, float64s, int32s, reals
 from fastfcn_kernels.optimisers import hyperparameters_of
@@ -79,7 +80,7 @@ def learn(frame_at, work, thread, n_threads, first, count, phase):
         if frame[t.X_INDPTR] != 0:
             call(frame[t.PACK], (frame_at, work, first, i0, i1, i0, -1))
         else:
-            gather_rows(frame, work, first, i0, i1, i0)
+            set_flag(frame, thread, DENSE, gather_rows(frame, work, first, i0, i1, i0))
     if phase <= cuts:
         skips = 1 if frame[t.SKIPS] != 0 and all_flags(frame, n_threads, WEIGHTS) else 0
         s0, s1 = max(whole, bounds[phase]), bounds[phase + 1]
@@ -224,12 +225,17 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
             cost += cost_of_features(stage, s, k0, k1, costs)
         x = place(work, stage, t.INPUT, 0, t.LD_IN)
         delta, ld_delta = place(work, stage, t.DELTA, 0, t.LD), stage[t.LD]
-        listed = False
+        skipped = False
         if s == 0 and sparse:
             new_costs_at = int32s(new_costs.ctypes.data)
             call(frame[t.SORT], (frame_at, work, count, k0, k1, new_costs_at))
-        elif s == 0 and frame[t.SKIPS] != 0 and all_flags(frame, n_threads, FIRST_DELTA):
-            lists, stride, listed = feature_lists(frame, stage, count, k0, k1, new_costs)
+        elif s == 0 and frame[t.SKIPS] != 0:
+            finite_delta = all_flags(frame, n_threads, FIRST_DELTA)
+            skipped = finite_delta and not all_flags(frame, n_threads, DENSE)
+            if skipped:
+                masks, stride = feature_masks(frame, thread, stage, count, k0, k1, new_costs)
+            else:
+                new_costs[k0 // GROUP : (k1 + GROUP - 1) // GROUP] = DENSE_COST
         if k1 > k0 and stage[t.WEIGHT_STATE] >= 0:
             finite = True
             packs = frame[t.PACKED] != 0 and count > PACKED_BATCH and ld_in >= PACKED_WIDTH
@@ -242,13 +248,12 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
                 gradient = advance(grads, stage[t.WEIGHT] + k * ld) if clips else scratch
                 if s == 0 and sparse:
                     call(frame[t.SPARSE_GRADIENT], (frame_at, work, k, rows, gradient))
-                elif listed:
+                elif skipped:
                     call(
-                        frame[t.LISTED],
+                        frame[t.MASKED],
                         (
-                            frame[t.MATMUL], gradient, ld, zeros, 0, at, 1, ld_in, 0,
-                            delta, ld_delta, rows, n, count,
-                            advance(lists, k // LIST_FEATURES * stride), stride, LIST_FEATURES,
+                            frame[t.MATMUL], gradient, ld, zeros, 0, at, 1, ld_in,
+                            delta, ld_delta, rows, n, count, advance(masks, k), 1, stride, 1,
                         ),
                     )  # fmt: skip
                 else:

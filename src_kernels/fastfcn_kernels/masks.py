@@ -1,0 +1,136 @@
+"""Zero-skipping: a bit for each element of the input, set where it is not zero.
+
+Adding a product with zero changes no sum (but a zero's sign, and the register tile gives every zero
+sum one sign), so a product need only go through the bits that are set. Pixels, one-hot columns and
+word counts are mostly zeros: of MNIST's pixels, 81%.
+
+A *mask* is an int64 of 64 elements, the first in the lowest bit. Masks of rows are made where a
+batch is gathered; those of features, by samples, are the same bits transposed.
+"""
+
+from numba import carray
+
+from fastfcn_kernels import table as t
+from fastfcn_kernels.compilation import helper
+from fastfcn_kernels.memory import advance, int32s, int64s
+from fastfcn_kernels.scans import GROUP, count_ones, nonzero_bits, transpose_bits
+
+WORD = 64
+"""Elements of a mask."""
+EVERY_BIT = -1
+"""A mask all of whose elements count; a bit for no element does no harm."""
+
+DENSE_COST = 128
+"""Cost of a feature that goes through all samples."""
+MASK_COST = 5
+"""Cost of a feature's mask, where 128 samples cost DENSE_COST."""
+
+
+@helper
+def words_of(n):
+    """Return the masks of ``n`` elements."""
+    return (n + WORD - 1) // WORD
+
+
+@helper
+def pays(count, elements):
+    """Tell whether going through ``count`` bits of so many elements beats the whole product."""
+    return 10 * count < 7 * elements
+
+
+@helper
+def mask_row(x, n, masks):
+    """Make the masks of n elements; return how many are not zero.
+
+    Elements are read up to a whole group.
+    """
+    words, whole = carray(masks, (words_of(n),)), n // WORD
+    count = 0
+    for w in range(whole):
+        words[w] = nonzero_bits(advance(x, w * WORD), WORD)
+        count += count_ones(words[w])
+    left = n - whole * WORD
+    if left > 0:
+        word = 0
+        for shift in range(0, left, GROUP):
+            word |= nonzero_bits(advance(x, whole * WORD + shift), GROUP) << shift
+        words[whole] = word & (1 << left) - 1
+        count += count_ones(words[whole])
+    return count
+
+
+@helper
+def feature_masks(frame, thread, stage, batch, k0, k1, costs):
+    """Make the masks of the features k0:k1, by samples.
+
+    Parameters
+    ----------
+    frame, stage : int64
+        MASKS of all samples [in]; the thread's FEATURE_MASKS             [out]
+    thread, batch : int
+        Whose masks; samples.
+    k0, k1 : int
+        Features, from a whole group on.
+    costs : int32 (groups,)
+        What a feature of each group costs, on the scale of DENSE_COST    [out]
+
+    Returns
+    -------
+    pointer to int64, int
+        Masks of all features; word w of feature k lies at k + w·(the number returned).
+    """
+    words, blocks = words_of(stage[t.IN]), words_of(batch)
+    stride = words * WORD
+    rows = carray(int64s(frame[t.MASKS]), (batch, words))
+    masks = advance(int64s(frame[t.FEATURE_MASKS]), thread * stride * blocks)
+    for w in range(k0 // WORD, words_of(k1)):
+        for block in range(blocks):
+            square = advance(masks, block * stride + w * WORD)
+            bits = carray(square, (WORD,))
+            samples = min(WORD, batch - block * WORD)
+            for i in range(samples):
+                bits[i] = rows[block * WORD + i, w]
+            bits[samples:] = 0
+            transpose_bits(square)
+    by_feature = carray(masks, (blocks, stride))
+    for k in range(k0, k1, GROUP):
+        features, count = min(GROUP, stage[t.IN] - k), 0
+        for block in range(blocks):
+            for j in range(k, k + features):
+                count += count_ones(by_feature[block, j])
+        cost = (count * DENSE_COST // features + MASK_COST * DENSE_COST * blocks) // batch
+        costs[k // GROUP] = min(DENSE_COST, cost)
+    return masks, stride
+
+
+WEIGHTS, FIRST_DELTA, INPUT, DENSE = range(4)
+"""What a thread's flags speak of. 1: all of the first weight, its delta, the data are finite; the
+rows are dense."""
+
+CACHE_LINE = 16
+"""int32 between one thread's flags and the next's, so that no two share a cache line."""
+
+LOOK, TRUST = 1, 2
+"""Values of SKIPS, beside 0, never: see whether the first weight is finite; it is known to be."""
+
+
+@helper
+def set_flag(frame, thread, kind, value):
+    """Set a thread's flag."""
+    carray(int32s(frame[t.FLAGS]), ((thread + 1) * CACHE_LINE,))[thread * CACHE_LINE + kind] = value
+
+
+@helper
+def flag_of(frame, thread, kind):
+    """Tell whether a thread's flag is set."""
+    flags = carray(int32s(frame[t.FLAGS]), ((thread + 1) * CACHE_LINE,))
+    return flags[thread * CACHE_LINE + kind] != 0
+
+
+@helper
+def all_flags(frame, n_threads, kind):
+    """Tell whether every thread's flag is set."""
+    every = True
+    for thread in range(n_threads):
+        every &= flag_of(frame, thread, kind)
+    return every
