@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import Native, call, helper
 from fastfcn_kernels.elementary import like
-from fastfcn_kernels.masks import EVERY_BIT, mask_row, pays, words_of
+from fastfcn_kernels.masks import mask_row, mask_whole_row, pays, words_of
 from fastfcn_kernels.memory import LINE_BYTES, advance, int64s, prefetch, reals
 
 AHEAD = 4
@@ -151,7 +151,7 @@ def gather_rows(frame, work, first, i0, i1, target):
     scale, shift = affine[0], affine[1]
     order = carray(int64s(frame[t.ORDER]), (first + i1,))
     size = n * frame[t.X_COLUMN_STRIDE]
-    words, looks, count = words_of(n), frame[t.SKIPS] != 0, 0
+    words, looks, count = words_of(n), True, 0
     masks = advance(int64s(frame[t.MASKS]), target * words)
     for i in range(i0, i1):
         sample = order[first + i] if frame[t.ORDER] != 0 else first + i
@@ -160,10 +160,11 @@ def gather_rows(frame, work, first, i0, i1, target):
             _ask_for_row(frame, order[first + i + AHEAD], size)
         row = advance(rows, (i - i0) * ld)
         call(frame[t.CONVERT], (row, address, frame[t.X_COLUMN_STRIDE], n, scale, shift))
-        if looks:  # while the row is in the first-level cache
-            done = i + 1 - i0
-            count += mask_row(row, n, advance(masks, (done - 1) * words))
-            if done >= DENSE_ROWS and not pays(count, done * n):
-                looks = False
-                carray(masks, ((i1 - i0) * words,))[done * words :] = EVERY_BIT
-    return not looks or not pays(count, (i1 - i0) * n)
+        if frame[t.SKIPS] != 0:
+            row_masks = advance(masks, (i - i0) * words)
+            if looks:  # while the row is in the first-level cache
+                count += mask_row(row, n, row_masks)
+                looks = i + 1 - i0 < DENSE_ROWS or pays(count, (i + 1 - i0) * n)
+            else:
+                mask_whole_row(n, row_masks)
+    return not looks

@@ -6,7 +6,15 @@ from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.masks import WORD, pays, words_of
 from fastfcn_kernels.memory import advance
 from fastfcn_kernels.scans import count_ones
-from fastfcn_kernels.simd import MASKED_TILE_ROWS, MASKED_VECTORS, PAIR_VECTORS, TILE_ROWS, TILE_VECTORS, WIDE_VECTORS, lanes
+from fastfcn_kernels.simd import (
+    MASKED_TILE_ROWS,
+    MASKED_VECTORS,
+    PAIR_VECTORS,
+    TILE_ROWS,
+    TILE_VECTORS,
+    WIDE_VECTORS,
+    lanes,
+)
 from fastfcn_kernels.tile import listed_tile, masked_tile, tile
 
 DEPTH_BLOCK = 1024

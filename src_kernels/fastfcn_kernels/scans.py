@@ -94,9 +94,7 @@ def transpose_bits(typingctx: Any, words: Any) -> Any:
                     for places in (upper, lower)
                 )
                 above, below = exchange(above, below, size)
-                back = [
-                    upper.index(j) if j & size == 0 else 8 + lower.index(j) for j in range(16)
-                ]
+                back = [upper.index(j) if j & size == 0 else 8 + lower.index(j) for j in range(16)]
                 for half in range(2):
                     places = ir.Constant(kind, back[8 * half : 8 * half + 8])
                     rows[i + half] = builder.shuffle_vector(above, below, places)

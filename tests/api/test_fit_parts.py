@@ -83,6 +83,21 @@ def test_with_one_hidden_layer_and_a_loss_of_numbers(monkeypatch):
     check(monkeypatch, make, loss=losses.MSELoss(), data=(x, y))
 
 
+@pytest.mark.parametrize("features", [43, 64, 100])
+def test_with_batches_that_begin_dense(monkeypatch, features):
+    x, y = sparse_images(features)
+    dense = np.arange(SAMPLES) % BATCH < 24
+    x[dense] = np.random.default_rng(1).integers(1, 256, (dense.sum(), features), np.uint8)
+    make = lambda: mlp([features, units(np.float32, 2), 10])  # noqa: E731
+    check(monkeypatch, make, data=(x, y), shuffle=False)
+    options = {"data": (x, y), "shuffle": False}
+    skipping, whole = (
+        trained(monkeypatch, Way.PARTS, make, skip_zeros=skip_zeros, **options)
+        for skip_zeros in (True, False)
+    )
+    assert same_state(skipping[0].state_dict(), whole[0].state_dict())
+
+
 def test_with_units_that_leave_padding(monkeypatch):
     check(monkeypatch, lambda: mlp([43, units(np.float32, 2) - 5, 19, 10]))
 

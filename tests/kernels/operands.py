@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastfcn_kernels import simd
-from fastfcn_kernels.matmul import listed_matmul, matmul
+from fastfcn_kernels.matmul import masked_matmul, matmul
 
 DTYPES = [np.float32, np.float64]
 ROWS = simd.TILE_ROWS
@@ -43,11 +43,19 @@ def operands(m, k, n, dtype, seed=0):
     return a, b, start
 
 
-def into(a, b, start, n, frame, transposed=False, lists=None, packed=None, tile_rows=ROWS):
+def masks_of(a):
+    """A bit for each element of a (m, k) that is not zero: int64 (m, ⌈k/64⌉)."""
+    words = -(-a.shape[1] // 64)
+    bits = np.zeros((len(a), 64 * words), bool)
+    bits[:, : a.shape[1]] = a != 0
+    return np.packbits(bits, axis=1, bitorder="little").view(np.int64)
+
+
+def into(a, b, start, n, frame, transposed=False, masks=None, pairs=False):
     """Run c = start + a b into a frame: ``start`` is one row, or None to add to what is there.
 
-    ``transposed`` hands over aᵀ, ``lists`` (tiles, ldl) the k of each tile of ``tile_rows`` rows;
-    ``packed`` the values of a as they lie in the lists.
+    ``transposed`` hands over aᵀ and the masks' transpose; ``masks`` (m, words) says what of a to
+    go through, ``pairs`` by two rows at a time.
     """
     m, depth = a.shape
     ldc = frame.shape[1]
@@ -57,16 +65,14 @@ def into(a, b, start, n, frame, transposed=False, lists=None, packed=None, tile_
     lda = given.strides[0] // given.itemsize
     left = (given.ctypes.data, *((1, lda) if transposed else (lda, 1)))
     right = (b.ctypes.data, b.strides[0] // b.itemsize, m, n, depth)
-    if lists is None:
+    if masks is None:
         matmul.function(frame.dtype)(c, ldc, *first, *left, *right)
         return
-    if packed is None:
-        left = (*left, 0)
-    else:
-        left = (packed.ctypes.data, packed.shape[1], 0, 1)
-    listed = (lists.ctypes.data, lists.shape[1], tile_rows)
+    words = np.ascontiguousarray(masks.T if transposed else masks)
+    ldm = words.shape[1]
+    by = (words.ctypes.data, *((1, ldm) if transposed else (ldm, 1)), int(pairs))
     dense = matmul.address(frame.dtype)
-    listed_matmul.function(frame.dtype)(dense, c, ldc, *first, *left, *right, *listed)
+    masked_matmul.function(frame.dtype)(dense, c, ldc, *first, *left, *right, *by)
 
 
 def product(a, b, start, n, **how):

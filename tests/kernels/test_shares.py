@@ -10,7 +10,7 @@ from numba import carray
 
 from fastfcn_kernels import scans
 from fastfcn_kernels import table as t
-from fastfcn_kernels.lists import DENSE_COST
+from fastfcn_kernels.masks import DENSE_COST
 from fastfcn_kernels.shares import (
     BATCH_ROWS,
     RECORD,
