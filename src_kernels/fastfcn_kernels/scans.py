@@ -7,8 +7,7 @@ from numba import types
 from numba.core import cgutils, errors
 from numba.extending import intrinsic
 
-from fastfcn_kernels.simd import VECTOR_BYTES, splat
-
+from fastfcn_kernels.simd import VECTOR_BYTES
 
 GROUP = 16
 """Elements that are looked at at once."""

@@ -18,7 +18,7 @@ from fastfcn_kernels import table as t
 from fastfcn_kernels.gather import DENSE_ROWS
 from fastfcn_kernels.masks import DENSE, DENSE_COST, WORD
 from fastfcn_kernels.matmul import MASKED_ROWS, listed_row
-from kernels.calls import INDICES, N, NUMBERS, compiled
+from kernels.calls import INDICES, NUMBERS, N, compiled
 from kernels.operands import (
     DTYPES,
     EDGE,
