@@ -132,7 +132,7 @@ class _Part:
         self.own = {
             t.STAGES: self._table.ctypes.data,
             t.N_STAGES: len(self._table),
-            t.BEGIN: -(-rows // parts.BLOCK_ROWS) * thread // count * parts.BLOCK_ROWS,
+            t.BEGIN: rows * thread // count,
             t.SCRATCH: space.frame[t.SCRATCH] + thread * space.frame[t.SCRATCH_SIZE],
             t.FLAGS: self._flags.ctypes.data,
             t.COSTS: self._costs.ctypes.data,

@@ -39,6 +39,17 @@ BLOCK_ROWS = 4 * TILE_ROWS
 """Rows that go through a part at once: they stay in the first-level cache from step to step."""
 
 
+STRETCH = 64
+"""Rows that are gathered and taken through the first stage at once, at most."""
+
+
+@helper
+def stretch(count):
+    """Return the rows of a batch that are gathered at once: stretches are alike."""
+    stretches = max(1, (count + STRETCH - 1) // STRETCH)
+    return max(1, (count + stretches - 1) // stretches)
+
+
 @helper
 def _frame_of(frame, part):
     """Return the address of a part's frame."""
@@ -144,15 +155,19 @@ def _forward_part(frame, work, thread, first, count):
     own = carray(int64s(own_at), (t.FRAME_SIZE,))
     skips = 1 if own[t.SKIPS] != 0 and all_flags(own, 1, WEIGHTS) else 0
     # Threads begin at different rows: what one has brought from memory is near for the others.
-    begin = own[t.BEGIN] if own[t.BEGIN] < count else 0
-    dense = True
-    for step in range(0, count, BLOCK_ROWS):
+    rows = stretch(count)
+    begin = own[t.BEGIN] // rows * rows if own[t.BEGIN] < count else 0
+    every_dense = True
+    for step in range(0, count, rows):
         i0 = begin + step
         if i0 >= count:
-            i0 -= (count + BLOCK_ROWS - 1) // BLOCK_ROWS * BLOCK_ROWS
-        dense &= gather_rows(own, work, first, i0, min(count, i0 + BLOCK_ROWS), i0)
-    set_flag(own, 0, DENSE, dense)
-    call(frame[t.FORWARD], (int64s(own_at), work, 0, 0, count, skips, first, count, 0, 1))
+            i0 -= (count + rows - 1) // rows * rows
+        i1 = min(count, i0 + rows)
+        dense = gather_rows(own, work, first, i0, i1, i0)
+        set_flag(own, 0, DENSE, dense)
+        every_dense &= dense
+        call(frame[t.FORWARD], (int64s(own_at), work, 0, i0, i1, skips, first, count, 0, 1))
+    set_flag(own, 0, DENSE, every_dense)
 
 
 @native("fpnnnnn")
