@@ -20,8 +20,9 @@ WORD = 64
 
 DENSE_COST = 128
 """Cost of a feature that goes through all samples."""
-MASK_COST = 5
-"""Cost of a feature's mask, where 128 samples cost DENSE_COST."""
+MASK_COST = 10
+"""Samples that would take as long as a mask itself: sums are loaded and stored, and no processor
+foresees how many bits it has."""
 
 
 @helper
@@ -105,12 +106,12 @@ def feature_masks(frame, thread, stage, batch, k0, k1, costs):
             transpose_bits(square)
     by_feature = carray(masks, (blocks, stride))
     for k in range(k0, k1, GROUP):
-        features, count = min(GROUP, stage[t.IN] - k), 0
+        features, samples = min(GROUP, stage[t.IN] - k), 0
         for block in range(blocks):
-            for j in range(k, k + features):
-                count += count_ones(by_feature[block, j])
-        cost = (count * DENSE_COST // features + MASK_COST * DENSE_COST * blocks) // batch
-        costs[k // GROUP] = min(DENSE_COST, cost)
+            for j in range(k, k + features, 2):  # pairs go through what either needs
+                count = count_ones(by_feature[block, j] | by_feature[block, j + 1])
+                samples += 2 * (count + MASK_COST if count > 0 else 1)
+        costs[k // GROUP] = min(DENSE_COST, samples * DENSE_COST // (features * batch))
     return masks, stride
 
 

@@ -94,9 +94,9 @@ def share_of_features(frame, s, thread, n_threads, costs):
     return _feature_at(stage, s, begin - before, costs), _feature_at(stage, s, end - before, costs)
 
 
-UPDATE_COST = 12
+UPDATE_COST = 20
 """Cost of updating a row, where going through a whole batch of 128 costs DENSE_COST."""
-TRANSPOSE_COST = 32
+TRANSPOSE_COST = 28
 """Cost of its transposed copy, on the same scale: so that threads were seen to finish together."""
 
 
