@@ -8,7 +8,7 @@ import numpy as np
 from fastfcn.buffers import aligned_zeros, padded, spaced
 from fastfcn.frame import Frame
 from fastfcn.workspace import Stage, Workspace
-from fastfcn_kernels import masks, parts
+from fastfcn_kernels import masks
 from fastfcn_kernels import table as t
 from fastfcn_kernels.activations import IDENTITY, REGISTRY
 from fastfcn_kernels.simd import ALIGNMENT, TILE_VECTORS, VECTOR_BYTES

@@ -11,7 +11,17 @@ import numpy as np
 
 from fastfcn.buffers import Array, aligned_zeros, padded, spaced
 from fastfcn.frame import Frame
-from fastfcn_kernels import activations, layers, masks, matmul, scans, sparse, stages, training
+from fastfcn_kernels import (
+    activations,
+    gather,
+    layers,
+    masks,
+    matmul,
+    scans,
+    sparse,
+    stages,
+    training,
+)
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import Native
 
@@ -120,6 +130,8 @@ class Workspace:
         self.entries = entries
         features = stages_[0].in_features
         frame.point(t.COSTS, np.full(2 * -(-features // scans.GROUP), masks.DENSE_COST, np.int32))
+        if entries is None:
+            frame.link(t.GATHER, gather.gather_rows)
         if self._skips:
             self._make_masks(features, backward)
         elif entries is not None:
@@ -190,6 +202,7 @@ class Workspace:
         if backward:
             size = self.copies * words * masks.WORD * -(-self.rows // masks.WORD)
             frame.point(t.FEATURE_MASKS, np.zeros(size, np.int64))
+            frame.link(t.MASK_FEATURES, masks.mask_features)
 
     def _make_packed(self, features: int, entries: int, backward: bool) -> None:
         """Make room for the packed rows of sparse data, and for their entries by feature."""

@@ -135,7 +135,15 @@ def helper(function: Callable[..., Any]) -> Any:
         raise ValueError(f"every helper must have a name of its own, got {name} twice; use variant")
     _helpers.add(name)
     options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return numba.njit(error_model="numpy", nogil=True, **options)(function)
+    dispatcher = numba.njit(error_model="numpy", nogil=True, **options)(function)
+    template = dispatcher.get_call_template
+    # Numba would compile a helper once more for each constant it is called with, to no use: it is
+    # built into its caller, where constants are known.
+    dispatcher.get_call_template = lambda args, kws: template(
+        tuple(map(types.unliteral, args)),
+        {name: types.unliteral(kind) for name, kind in kws.items()},
+    )
+    return dispatcher
 
 
 def variant(name: str) -> Callable[[Callable[..., Any]], Any]:

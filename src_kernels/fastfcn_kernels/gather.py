@@ -11,9 +11,9 @@ from numba import carray, types
 from numba.extending import intrinsic
 
 from fastfcn_kernels import table as t
-from fastfcn_kernels.compilation import Native, call, helper
+from fastfcn_kernels.compilation import Native, call, helper, native
 from fastfcn_kernels.elementary import like
-from fastfcn_kernels.masks import mask_row, mask_whole_row, pays, words_of
+from fastfcn_kernels.masks import DENSE, mask_row, mask_whole_row, pays, set_flag, words_of
 from fastfcn_kernels.memory import LINE_BYTES, advance, int64s, prefetch, reals
 
 AHEAD = 4
@@ -117,17 +117,19 @@ def ask_for_part(frame, first, i0, i1, part, parts):
         _ask_for_row(frame, order[first + i], size)
 
 
-@helper
-def gather_rows(frame, work, first, i0, i1, target):
+@native("fpnnnnn")
+def gather_rows(frame_at, work, thread, first, i0, i1, target):
     """Read rows of an epoch: row i of the batch = x[sample]·scale + shift.
 
     Parameters
     ----------
-    frame : int64
+    frame_at : pointer to int64
         X and AFFINE; ORDER gives the sample of each row of the epoch [in]; where SKIPS is not 0,
-        MASKS of the rows                                                 [out]
+        MASKS of the rows, and the thread's flag whether they are dense   [out]
     work : pointer
         The first stage's input in it                                     [out]
+    thread : int
+        Whose flag.
     first : int
         The batch's first row in the epoch.
     i0, i1 : int
@@ -135,15 +137,12 @@ def gather_rows(frame, work, first, i0, i1, target):
     target : int
         Where row i0 goes in the input.
 
-    Returns
-    -------
-    bool
-        Whether the rows are dense: too few zeros to be worth skipping.
-
     Notes
     -----
-    A value is converted to the network's precision first, then scaled.
+    A value is converted to the network's precision first, then scaled. Rows are dense where the
+    first few have too few zeros to be worth skipping.
     """
+    frame = carray(frame_at, (t.FRAME_SIZE,))
     stage = carray(int64s(frame[t.STAGES]), (t.COLUMNS,))
     n, ld = stage[t.IN], stage[t.LD_IN]
     rows = advance(work, stage[t.INPUT] + target * ld)
@@ -167,4 +166,4 @@ def gather_rows(frame, work, first, i0, i1, target):
                 looks = i + 1 - i0 < DENSE_ROWS or pays(count, (i + 1 - i0) * n)
             else:
                 mask_whole_row(n, row_masks)
-    return not looks
+    set_flag(frame, thread, DENSE, not looks)

@@ -11,7 +11,7 @@ batch is gathered; those of features, by samples, are the same bits transposed.
 from numba import carray
 
 from fastfcn_kernels import table as t
-from fastfcn_kernels.compilation import helper
+from fastfcn_kernels.compilation import helper, native
 from fastfcn_kernels.memory import advance, int32s, int64s
 from fastfcn_kernels.scans import GROUP, count_ones, nonzero_bits, transpose_bits
 
@@ -72,29 +72,36 @@ def mask_whole_row(n, masks):
 
 
 @helper
-def feature_masks(frame, thread, stage, batch, k0, k1, costs):
+def masks_of_features(frame, thread, batch):
+    """Return a thread's masks of features, and what lies between a feature's words.
+
+    Word w of feature k lies at k + w·(the number returned).
+    """
+    stride = words_of(carray(int64s(frame[t.STAGES]), (t.COLUMNS,))[t.IN]) * WORD
+    return advance(int64s(frame[t.FEATURE_MASKS]), thread * stride * words_of(batch)), stride
+
+
+@native("fnnnnl")
+def mask_features(frame_at, thread, batch, k0, k1, costs_at):
     """Make the masks of the features k0:k1, by samples.
 
     Parameters
     ----------
-    frame, stage : int64
+    frame_at : pointer to int64
         MASKS of all samples [in]; the thread's FEATURE_MASKS             [out]
     thread, batch : int
         Whose masks; samples.
     k0, k1 : int
         Features, from a whole group on.
-    costs : int32 (groups,)
-        What a feature of each group costs, on the scale of DENSE_COST    [out]
-
-    Returns
-    -------
-    pointer to int64, int
-        Masks of all features; word w of feature k lies at k + w·(the number returned).
+    costs_at : pointer to int32
+        (groups,): what a feature of each group costs, of DENSE_COST      [out]
     """
-    words, blocks = words_of(stage[t.IN]), words_of(batch)
-    stride = words * WORD
+    frame = carray(frame_at, (t.FRAME_SIZE,))
+    n = carray(int64s(frame[t.STAGES]), (t.COLUMNS,))[t.IN]
+    words, blocks = words_of(n), words_of(batch)
     rows = carray(int64s(frame[t.MASKS]), (batch, words))
-    masks = advance(int64s(frame[t.FEATURE_MASKS]), thread * stride * blocks)
+    masks, stride = masks_of_features(frame, thread, batch)
+    costs = carray(costs_at, ((k1 + GROUP - 1) // GROUP,))
     for w in range(k0 // WORD, words_of(k1)):
         for block in range(blocks):
             square = advance(masks, block * stride + w * WORD)
@@ -106,13 +113,12 @@ def feature_masks(frame, thread, stage, batch, k0, k1, costs):
             transpose_bits(square)
     by_feature = carray(masks, (blocks, stride))
     for k in range(k0, k1, GROUP):
-        features, samples = min(GROUP, stage[t.IN] - k), 0
+        features, samples = min(GROUP, n - k), 0
         for block in range(blocks):
             for j in range(k, k + features, 2):  # pairs go through what either needs
                 count = count_ones(by_feature[block, j] | by_feature[block, j + 1])
                 samples += 2 * (count + MASK_COST if count > 0 else 1)
         costs[k // GROUP] = min(DENSE_COST, samples * DENSE_COST // (features * batch))
-    return masks, stride
 
 
 WEIGHTS, FIRST_DELTA, INPUT, DENSE = range(4)

@@ -190,9 +190,7 @@ def masked_matmul(
             w = _run(row_masks, rsm, csm, rows, depth, sparse_from, False)
             v = 0
             while v < total and w > sparse_from:
-                most = PAIR_VECTORS if pairs != 0 else MASKED_VECTORS
-                panels = (total - v + most - 1) // most
-                vectors = (total - v + panels - 1) // panels
+                vectors = _masked_width(m, pairs, total - v)
                 for word in range(sparse_from, w):
                     _masked_panel(
                         vectors, advance(c, i0 * ldc + v * width), ldc,
@@ -205,9 +203,19 @@ def masked_matmul(
 
 
 @helper
+def _masked_width(m, pairs, vectors):
+    """Return how many of the vectors left the next panel with a mask has; they are much alike."""
+    if m == 1 and vectors >= WIDE_VECTORS[-1]:  # no other row needs what is near
+        return WIDE_VECTORS[-1]
+    most = PAIR_VECTORS if pairs != 0 else MASKED_VECTORS
+    panels = (vectors + most - 1) // most
+    return (vectors + panels - 1) // panels
+
+
+@helper
 def _masked_panel(vectors, c, ldc, start, lds, a, rsa, csa, b, ldb, m, masks, rsm, pairs, first):
     """Go through one word of the masks of all rows, for a panel of b's columns."""
-    most = max(MASKED_TILE_ROWS[vectors], 1 + pairs)
+    most = max(MASKED_TILE_ROWS[vectors], 1 + pairs) if m > 1 else 1
     i = 0
     while i < m:
         rows = most if i + most <= m else 1

@@ -26,8 +26,7 @@ from numba import carray
 from fastfcn_kernels import table as t
 from fastfcn_kernels.activations import IDENTITY
 from fastfcn_kernels.compilation import call, helper, native
-from fastfcn_kernels.gather import gather_rows
-from fastfcn_kernels.masks import DENSE, FIRST_DELTA, WEIGHTS, all_flags, set_flag
+from fastfcn_kernels.masks import DENSE, FIRST_DELTA, WEIGHTS, all_flags, flag_of, set_flag
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, copy_elements, int64s, reals
 from fastfcn_kernels.scans import all_finite
@@ -163,9 +162,8 @@ def _forward_part(frame, work, thread, first, count):
         if i0 >= count:
             i0 -= (count + rows - 1) // rows * rows
         i1 = min(count, i0 + rows)
-        dense = gather_rows(own, work, first, i0, i1, i0)
-        set_flag(own, 0, DENSE, dense)
-        every_dense &= dense
+        call(frame[t.GATHER], (int64s(own_at), work, 0, first, i0, i1, i0))
+        every_dense &= flag_of(own, 0, DENSE)
         call(frame[t.FORWARD], (int64s(own_at), work, 0, i0, i1, skips, first, count, 0, 1))
     set_flag(own, 0, DENSE, every_dense)
 

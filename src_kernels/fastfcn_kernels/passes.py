@@ -13,8 +13,7 @@ from numba import carray
 
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import call, helper, native
-from fastfcn_kernels.gather import gather_rows
-from fastfcn_kernels.masks import DENSE, INPUT, LOOK, TRUST, WEIGHTS, set_flag
+from fastfcn_kernels.masks import INPUT, LOOK, TRUST, WEIGHTS, set_flag
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, int32s, int64s, reals
 from fastfcn_kernels.scans import all_finite
@@ -87,7 +86,7 @@ def forward(frame_at, work, thread, n_threads, first, count, phase):
     frame = carray(frame_at, (t.FRAME_SIZE,))
     i0, i1 = share_of_rows(count, thread, n_threads)
     if phase == 0:
-        set_flag(frame, thread, DENSE, gather_rows(frame, work, first, i0, i1, i0))
+        call(frame[t.GATHER], (frame_at, work, thread, first, i0, i1, i0))
     skips = _may_skip(frame, work, i1 - i0) if phase == 0 else 0
     bounds = bounds_of(frame)
     call(
@@ -132,7 +131,7 @@ def predict(frame_at, work, thread, n_threads, first, count, phase):
             entries_at = thread * frame[t.ROW_CAPACITY]
             call(frame[t.PACK], (frame_at, work, first, i, i + rows, at, entries_at))
         else:
-            set_flag(frame, thread, DENSE, gather_rows(frame, work, first, i, i + rows, at))
+            call(frame[t.GATHER], (frame_at, work, thread, first, i, i + rows, at))
             finite &= all_finite(x, rows * first_stage[t.LD_IN])
         call(
             frame[t.FORWARD],

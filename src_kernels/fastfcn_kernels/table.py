@@ -103,6 +103,8 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     SPARSE_GRADIENT,
     # Code: addresses of compiled kernels that others call.
     MATMUL,
+    GATHER,
+    MASK_FEATURES,
     MASKED,
     LISTED,
     FORWARD,
@@ -154,4 +156,4 @@ ACTIVATION_ALONE, LINEAR, DROPOUT, BATCH_NORM, LAYER_NORM = range(5)
     RESULT,  # address of the outputs, real (rows, N_OUTPUT)
     BLOCK,  # rows that a thread takes through the network at once
     FRAME_SIZE,
-) = range(81)
+) = range(83)

@@ -193,6 +193,7 @@ _SHAPES = [(r, v) for r in range(2, TILE_ROWS + 1) for v in range(1, TILE_VECTOR
 _MASKED_SHAPES = sorted(
     {(r, v) for v in range(1, MASKED_VECTORS + 1) for r in (1, MASKED_TILE_ROWS[v])}
     | {(2, v) for v in range(1, PAIR_VECTORS + 1)}
+    | {(1, WIDE_VECTORS[-1])}
 )
 """Shapes of tiles with a mask."""
 

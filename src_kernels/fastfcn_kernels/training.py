@@ -12,7 +12,7 @@ from numba import carray
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.elementary import like
-from fastfcn_kernels.gather import ask_for_part, gather_rows
+from fastfcn_kernels.gather import ask_for_part
 from fastfcn_kernels.losses import normaliser
 from fastfcn_kernels.masks import (
     DENSE,
@@ -20,7 +20,7 @@ from fastfcn_kernels.masks import (
     FIRST_DELTA,
     WEIGHTS,
     all_flags,
-    feature_masks,
+    masks_of_features,
     set_flag,
 )
 from fastfcn_kernels.matmul import clear_padding
@@ -80,7 +80,7 @@ def learn(frame_at, work, thread, n_threads, first, count, phase):
         if frame[t.X_INDPTR] != 0:
             call(frame[t.PACK], (frame_at, work, first, i0, i1, i0, -1))
         else:
-            set_flag(frame, thread, DENSE, gather_rows(frame, work, first, i0, i1, i0))
+            call(frame[t.GATHER], (frame_at, work, thread, first, i0, i1, i0))
     if phase <= cuts:
         skips = 1 if frame[t.SKIPS] != 0 and all_flags(frame, n_threads, WEIGHTS) else 0
         s0, s1 = max(whole, bounds[phase]), bounds[phase + 1]
@@ -233,7 +233,9 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
             finite_delta = all_flags(frame, n_threads, FIRST_DELTA)
             skipped = finite_delta and not all_flags(frame, n_threads, DENSE)
             if skipped:
-                masks, stride = feature_masks(frame, thread, stage, count, k0, k1, new_costs)
+                new_costs_at = int32s(new_costs.ctypes.data)
+                call(frame[t.MASK_FEATURES], (frame_at, thread, count, k0, k1, new_costs_at))
+                masks, stride = masks_of_features(frame, thread, count)
             else:
                 new_costs[k0 // GROUP : (k1 + GROUP - 1) // GROUP] = DENSE_COST
         if k1 > k0 and stage[t.WEIGHT_STATE] >= 0:
