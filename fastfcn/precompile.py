@@ -18,6 +18,7 @@ from fastfcn_kernels import (
     layers,
     lbfgs,
     losses,
+    masks,
     matmul,
     optimisers,
     parts,
@@ -30,6 +31,7 @@ from fastfcn_kernels.compilation import Native, cache_root, natives, sources_has
 
 _MODULES = (
     gather,
+    masks,
     matmul,
     activations,
     stages,

@@ -115,7 +115,8 @@ def mask_features(frame_at, thread, batch, k0, k1, costs_at):
     for k in range(k0, k1, GROUP):
         features, samples = min(GROUP, n - k), 0
         for block in range(blocks):
-            for j in range(k, k + features, 2):  # pairs go through what either needs
+            # Pairs go through what either needs; an empty mask is passed over.
+            for j in range(k, k + features, 2):
                 count = count_ones(by_feature[block, j] | by_feature[block, j + 1])
                 samples += 2 * (count + MASK_COST if count > 0 else 1)
         costs[k // GROUP] = min(DENSE_COST, samples * DENSE_COST // (features * batch))
