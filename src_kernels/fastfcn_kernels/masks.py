@@ -81,14 +81,16 @@ def masks_of_features(frame, thread, batch):
     return advance(int64s(frame[t.FEATURE_MASKS]), thread * stride * words_of(batch)), stride
 
 
-@native("fnnnnl")
-def mask_features(frame_at, thread, batch, k0, k1, costs_at):
+@native("fpnnnnl")
+def mask_features(frame_at, work, thread, batch, k0, k1, costs_at):
     """Make the masks of the features k0:k1, by samples.
 
     Parameters
     ----------
     frame_at : pointer to int64
         MASKS of all samples [in]; the thread's FEATURE_MASKS             [out]
+    work : pointer
+        Not read.
     thread, batch : int
         Whose masks; samples.
     k0, k1 : int

@@ -234,7 +234,7 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
             skipped = finite_delta and not all_flags(frame, n_threads, DENSE)
             if skipped:
                 new_costs_at = int32s(new_costs.ctypes.data)
-                call(frame[t.MASK_FEATURES], (frame_at, thread, count, k0, k1, new_costs_at))
+                call(frame[t.MASK_FEATURES], (frame_at, work, thread, count, k0, k1, new_costs_at))
                 masks, stride = masks_of_features(frame, thread, count)
             else:
                 new_costs[k0 // GROUP : (k1 + GROUP - 1) // GROUP] = DENSE_COST

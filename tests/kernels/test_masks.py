@@ -290,7 +290,7 @@ def test_rows_that_begin_dense_are_not_searched_for_zeros(dtype):
 
 def mask_features(space, thread, batch, k0, k1, costs):
     kernel = masks.mask_features.function(np.dtype(np.float32))
-    kernel(space.frame.address, thread, batch, k0, k1, costs.ctypes.data)
+    kernel(space.frame.address, space.address, thread, batch, k0, k1, costs.ctypes.data)
 
 
 @settings(deadline=None, max_examples=60)
