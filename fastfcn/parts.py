@@ -8,7 +8,7 @@ import numpy as np
 from fastfcn.buffers import aligned_zeros, padded, spaced
 from fastfcn.frame import Frame
 from fastfcn.workspace import Stage, Workspace
-from fastfcn_kernels import masks
+from fastfcn_kernels import flags, parts
 from fastfcn_kernels import table as t
 from fastfcn_kernels.activations import IDENTITY, REGISTRY
 from fastfcn_kernels.simd import ALIGNMENT, TILE_VECTORS, VECTOR_BYTES
@@ -123,16 +123,17 @@ class _Part:
             second[t.BIAS] = second[t.BIAS_STATE] = -1
 
         counts = np.dtype(np.int32)
-        self._flags = aligned_zeros(masks.CACHE_LINE, counts)
+        self._flags = aligned_zeros(flags.CACHE_LINE, counts)
         self._costs = aligned_zeros(space.frame.array(t.COSTS).size, counts)
         self._masks = [space.frame.array(field) for field in (t.MASKS, t.FEATURE_MASKS)]
         if thread > 0:
             self._masks = [aligned_zeros(made.size, made.dtype) for made in self._masks]
         rows_at, features_at = (made.ctypes.data for made in self._masks)
+        stretch = parts.stretch.py_func(rows)
         self.own = {
             t.STAGES: self._table.ctypes.data,
             t.N_STAGES: len(self._table),
-            t.BEGIN: rows * thread // count,
+            t.BEGIN: -(-rows // stretch) * thread // count * stretch,
             t.SCRATCH: space.frame[t.SCRATCH] + thread * space.frame[t.SCRATCH_SIZE],
             t.FLAGS: self._flags.ctypes.data,
             t.COSTS: self._costs.ctypes.data,

@@ -13,6 +13,7 @@ from fastfcn.buffers import Array, aligned_zeros, padded, spaced
 from fastfcn.frame import Frame
 from fastfcn_kernels import (
     activations,
+    flags,
     gather,
     layers,
     masks,
@@ -124,7 +125,7 @@ class Workspace:
             size += copies * frame[t.SCRATCH_SIZE]
         self.buffer = aligned_zeros(size, dtype)
         self.address = self.buffer.ctypes.data
-        self._flags = np.zeros((copies, masks.CACHE_LINE), np.int32)
+        self._flags = np.zeros((copies, flags.CACHE_LINE), np.int32)
         frame.point(t.FLAGS, self._flags)
         self._skips = stages_[0].kind == t.LINEAR and entries is None
         self.entries = entries
@@ -155,6 +156,7 @@ class Workspace:
 
         rows = self.rows
         self.frame[t.ZEROS] = place(max(widths))
+        # Kernels read up to 16 elements at once: z, at the least, lies behind the last row.
         input_at = place(rows * inputs)
         goes_back = backward and (input_gradient or stages_[0].kind == t.ACTIVATION_ALONE)
         input_delta = place(rows * inputs) if goes_back else -1
@@ -196,7 +198,7 @@ class Workspace:
         """Make room for a bit of each element of the input, by rows and by features."""
         frame = self.frame
         frame.link(t.MASKED, matmul.masked_matmul)
-        frame[t.SKIPS] = masks.LOOK
+        frame[t.SKIPS] = flags.LOOK
         words = -(-features // masks.WORD)
         frame.point(t.MASKS, np.zeros(self.rows * words, np.int64))
         if backward:
@@ -223,12 +225,11 @@ class Workspace:
     def trust(self, finite: bool) -> None:
         """Tell the kernels whether the weights are known to be finite."""
         if self._skips:
-            self.frame[t.SKIPS] = masks.TRUST if finite else masks.LOOK
+            self.frame[t.SKIPS] = flags.TRUST if finite else flags.LOOK
 
     def input_is_finite(self, n_threads: int) -> bool:
         """Tell whether the last prediction's data were finite, in each thread's share."""
-        flags = self._flags
-        return all(flags.item(thread, masks.INPUT) for thread in range(n_threads))
+        return all(self._flags.item(thread, flags.INPUT) for thread in range(n_threads))
 
     @property
     def phases(self) -> int:

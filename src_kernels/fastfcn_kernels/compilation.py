@@ -137,11 +137,12 @@ def helper(function: Callable[..., Any]) -> Any:
     options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     dispatcher = numba.njit(error_model="numpy", nogil=True, **options)(function)
     template = dispatcher.get_call_template
-    # Numba would compile a helper once more for each constant it is called with, to no use: it is
-    # built into its caller, where constants are known.
+    # Numba compiles a helper once more for each constant it is called with, to no use: it is built
+    # into its caller, where constants are known. A Numba that does not ask this way compiles more,
+    # and nothing else is lost.
     dispatcher.get_call_template = lambda args, kws: template(
         tuple(map(types.unliteral, args)),
-        {name: types.unliteral(kind) for name, kind in kws.items()},
+        {word: types.unliteral(kind) for word, kind in kws.items()},
     )
     return dispatcher
 
@@ -167,9 +168,8 @@ class Native:
     function : callable
         Returns nothing.
     arguments : str
-        A letter for each argument: ``p`` a pointer to reals, ``f`` one to
-        int64, a frame say, ``l`` one to
-        int32, ``r`` a real, ``d`` a float64, ``n`` a count.
+        A letter for each argument: ``p`` a pointer to reals, ``f`` one to int64 (a frame, say),
+        ``l`` one to int32, ``r`` a real, ``d`` a float64, ``n`` a count.
     """
 
     def __init__(self, function: Callable[..., Any], arguments: str) -> None:

@@ -13,13 +13,14 @@ from numba.extending import intrinsic
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import Native, call, helper, native
 from fastfcn_kernels.elementary import like
-from fastfcn_kernels.masks import DENSE, mask_row, mask_whole_row, pays, set_flag, words_of
+from fastfcn_kernels.flags import DENSE, set_flag
+from fastfcn_kernels.masks import are_dense, mask_row, mask_whole_row, words_of
 from fastfcn_kernels.memory import LINE_BYTES, advance, int64s, prefetch, reals
 
 AHEAD = 4
 """Rows before its turn that a sample is asked for from memory."""
 DENSE_ROWS = 8
-"""Rows without zeros worth skipping after which no others are looked at."""
+"""Rows from which on those after them are taken to be dense where all so far together are."""
 LABEL_BYTES = 8
 """Of a label, int64."""
 EARLY_BYTES = 131_072
@@ -139,8 +140,8 @@ def gather_rows(frame_at, work, thread, first, i0, i1, target):
 
     Notes
     -----
-    A value is converted to the network's precision first, then scaled. Rows are dense where the
-    first few have too few zeros to be worth skipping.
+    A value is converted to the network's precision first, then scaled. Once some rows are dense
+    together, zeros of the others are not looked for.
     """
     frame = carray(frame_at, (t.FRAME_SIZE,))
     stage = carray(int64s(frame[t.STAGES]), (t.COLUMNS,))
@@ -163,7 +164,8 @@ def gather_rows(frame_at, work, thread, first, i0, i1, target):
             row_masks = advance(masks, (i - i0) * words)
             if looks:  # while the row is in the first-level cache
                 count += mask_row(row, n, row_masks)
-                looks = i + 1 - i0 < DENSE_ROWS or pays(count, (i + 1 - i0) * n)
+                seen = i + 1 - i0
+                looks = seen < DENSE_ROWS or not are_dense(count, seen * n)
             else:
                 mask_whole_row(n, row_masks)
-    set_flag(frame, thread, DENSE, not looks)
+    set_flag(frame, thread, DENSE, not looks or are_dense(count, (i1 - i0) * n))

@@ -12,7 +12,7 @@ from numba import carray
 
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import helper, native
-from fastfcn_kernels.memory import advance, int32s, int64s
+from fastfcn_kernels.memory import advance, int64s
 from fastfcn_kernels.scans import GROUP, count_ones, nonzero_bits, transpose_bits
 
 WORD = 64
@@ -42,10 +42,16 @@ def pays(count, elements):
 
 
 @helper
+def are_dense(count, elements):
+    """Tell whether ``count`` of so many elements are too many to look for more zeros."""
+    return 16 * count >= 15 * elements
+
+
+@helper
 def mask_row(x, n, masks):
     """Make the masks of n elements; return how many are not zero.
 
-    Elements are read up to a whole group.
+    Elements are read up to a whole group, and what is read beyond n does not count.
     """
     words, whole = carray(masks, (words_of(n),)), n // WORD
     count = 0
@@ -122,36 +128,3 @@ def mask_features(frame_at, work, thread, batch, k0, k1, costs_at):
                 count = count_ones(by_feature[block, j] | by_feature[block, j + 1])
                 samples += 2 * (count + MASK_COST if count > 0 else 1)
         costs[k // GROUP] = min(DENSE_COST, samples * DENSE_COST // (features * batch))
-
-
-WEIGHTS, FIRST_DELTA, INPUT, DENSE = range(4)
-"""What a thread's flags speak of. 1: all of the first weight, its delta, the data are finite; the
-rows are dense."""
-
-CACHE_LINE = 16
-"""int32 between one thread's flags and the next's, so that no two share a cache line."""
-
-LOOK, TRUST = 1, 2
-"""Values of SKIPS, beside 0, never: see whether the first weight is finite; it is known to be."""
-
-
-@helper
-def set_flag(frame, thread, kind, value):
-    """Set a thread's flag."""
-    carray(int32s(frame[t.FLAGS]), ((thread + 1) * CACHE_LINE,))[thread * CACHE_LINE + kind] = value
-
-
-@helper
-def flag_of(frame, thread, kind):
-    """Tell whether a thread's flag is set."""
-    flags = carray(int32s(frame[t.FLAGS]), ((thread + 1) * CACHE_LINE,))
-    return flags[thread * CACHE_LINE + kind] != 0
-
-
-@helper
-def all_flags(frame, n_threads, kind):
-    """Tell whether every thread's flag is set."""
-    every = True
-    for thread in range(n_threads):
-        every &= flag_of(frame, thread, kind)
-    return every

@@ -128,17 +128,12 @@ def matmul(c, ldc, start, lds, a, rsa, csa, b, ldb, m, n, depth):
 
 
 @helper
-def _run(masks, rsm, csm, m, depth, w, dense):
-    """Return the word after the last of those from w on that are all dense, or all not."""
-    words = words_of(depth)
-    while w < words:
-        count = 0
-        for i in range(m):
-            count += count_ones(carray(advance(masks, i * rsm + w * csm), (1,))[0])
-        if pays(count, m * min(WORD, depth - w * WORD)) == dense:
-            break
-        w += 1
-    return w
+def _is_dense(masks, rsm, csm, m, depth, w):
+    """Tell whether word w of the masks of m rows has too many bits to go through them."""
+    count = 0
+    for i in range(m):
+        count += count_ones(carray(advance(masks, i * rsm + w * csm), (1,))[0])
+    return not pays(count, m * min(WORD, depth - w * WORD))
 
 
 @native("npnpnpnnpnnnnfnnn")
@@ -176,7 +171,9 @@ def masked_matmul(
         w = 0
         while w < words:
             row_masks = advance(masks, i0 * rsm)
-            sparse_from = _run(row_masks, rsm, csm, rows, depth, w, True)
+            sparse_from = w
+            while sparse_from < words and _is_dense(row_masks, rsm, csm, rows, depth, sparse_from):
+                sparse_from += 1
             if sparse_from > w:
                 k, c_rows = w * WORD, advance(c, i0 * ldc)
                 call(
@@ -187,7 +184,9 @@ def masked_matmul(
                         advance(b, k * ldb), ldb, rows, n, min(depth, sparse_from * WORD) - k,
                     ),
                 )  # fmt: skip
-            w = _run(row_masks, rsm, csm, rows, depth, sparse_from, False)
+            w = sparse_from
+            while w < words and not _is_dense(row_masks, rsm, csm, rows, depth, w):
+                w += 1
             v = 0
             while v < total and w > sparse_from:
                 vectors = _masked_width(m, pairs, total - v)

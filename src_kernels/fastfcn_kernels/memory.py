@@ -26,7 +26,6 @@ def _pointers_to(kind: Any) -> Any:
     return pointer_at
 
 
-int16s = _pointers_to(types.int16)
 int32s = _pointers_to(types.int32)
 int64s = _pointers_to(types.int64)
 float64s = _pointers_to(types.float64)

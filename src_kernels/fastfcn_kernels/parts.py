@@ -26,7 +26,7 @@ from numba import carray
 from fastfcn_kernels import table as t
 from fastfcn_kernels.activations import IDENTITY
 from fastfcn_kernels.compilation import call, helper, native
-from fastfcn_kernels.masks import DENSE, FIRST_DELTA, WEIGHTS, all_flags, flag_of, set_flag
+from fastfcn_kernels.flags import DENSE, FIRST_DELTA, flag_of, may_skip, set_flag
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, copy_elements, int64s, reals
 from fastfcn_kernels.scans import all_finite
@@ -35,11 +35,10 @@ from fastfcn_kernels.simd import TILE_ROWS, default_fp_mode, restore_fp_mode, ti
 from fastfcn_kernels.stages import PART_STAGES, number_of, place, stage_at
 
 BLOCK_ROWS = 4 * TILE_ROWS
-"""Rows that go through a part at once: they stay in the first-level cache from step to step."""
-
-
+"""Rows whose deltas a part computes at once: they stay in the first-level cache."""
 STRETCH = 64
-"""Rows that are gathered and taken through the first stage at once, at most."""
+"""Rows that a part gathers and takes forward at once, at most: they stay in the second-level cache,
+and are enough for what each word of their masks brings nearer."""
 
 
 @helper
@@ -152,7 +151,7 @@ def _forward_part(frame, work, thread, first, count):
     """Gather a batch and take it through the first stage of a thread's part."""
     own_at = _frame_of(frame, thread)
     own = carray(int64s(own_at), (t.FRAME_SIZE,))
-    skips = 1 if own[t.SKIPS] != 0 and all_flags(own, 1, WEIGHTS) else 0
+    skips = may_skip(own, 1)
     # Threads begin at different rows: what one has brought from memory is near for the others.
     rows = stretch(count)
     begin = own[t.BEGIN] // rows * rows if own[t.BEGIN] < count else 0
@@ -165,7 +164,7 @@ def _forward_part(frame, work, thread, first, count):
         call(frame[t.GATHER], (int64s(own_at), work, 0, first, i0, i1, i0))
         every_dense &= flag_of(own, 0, DENSE)
         call(frame[t.FORWARD], (int64s(own_at), work, 0, i0, i1, skips, first, count, 0, 1))
-    set_flag(own, 0, DENSE, every_dense)
+    set_flag(own, 0, DENSE, every_dense)  # so far the last stretch's; the update asks for all
 
 
 @native("fpnnnnn")

@@ -13,7 +13,7 @@ from numba import carray
 
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import call, helper, native
-from fastfcn_kernels.masks import INPUT, LOOK, TRUST, WEIGHTS, set_flag
+from fastfcn_kernels.flags import INPUT, LOOK, TRUST, WEIGHTS, set_flag
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, int32s, int64s, reals
 from fastfcn_kernels.scans import all_finite

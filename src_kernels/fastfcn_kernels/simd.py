@@ -57,7 +57,9 @@ four cycles, and 64 rows of so many vectors fit a first-level cache."""
 PAIR_VECTORS = 8 if TILE_VECTORS == 4 else 4
 """Those of one of two rows: as many sums as there are registers for."""
 
-MASKED_TILE_ROWS = tuple(min(TILE_ROWS, 8 // max(v, 1)) for v in range(MASKED_VECTORS + 1))
+MASKED_TILE_ROWS = tuple(
+    min(TILE_ROWS, MASKED_VECTORS // max(v, 1)) for v in range(MASKED_VECTORS + 1)
+)
 """Rows of a tile with a mask, by its vectors: one, or so many that there are enough sums."""
 
 REGISTER = "w" if "neon" in _host_features() else {64: "v"}.get(VECTOR_BYTES, "x")

@@ -10,7 +10,8 @@ from numba import carray
 from fastfcn_kernels import table as t
 from fastfcn_kernels.activations import IDENTITY
 from fastfcn_kernels.compilation import call, helper, native
-from fastfcn_kernels.masks import DENSE, flag_of, words_of
+from fastfcn_kernels.flags import DENSE, flag_of
+from fastfcn_kernels.masks import words_of
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, int64s, reals
 from fastfcn_kernels.scans import transpose_block
@@ -52,11 +53,11 @@ def forward_rows(frame_at, work, thread, i0, i1, skips, first, count, s0, s1):
     Parameters
     ----------
     frame_at : pointer to int64
-        The frame: network, workspace, code; where SKIPS is not 0, MASKS of the rows  [in]
+        The frame: network, workspace, code; where SKIPS is not 0, MASKS and flags of the rows  [in]
     work : pointer
         Workspace; the input lies at the first stage's INPUT. z and a of every stage  [out]
     thread : int
-        Whose flag to set.
+        Whose flag tells whether the rows are dense.
     i0, i1 : int
         Rows.
     skips : int

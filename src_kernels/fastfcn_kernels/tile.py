@@ -308,8 +308,8 @@ def masked_tile(
     Parameters
     ----------
     rows, vectors : int
-        Shape of the tile: one row or MASKED_TILE_ROWS of up to MASKED_VECTORS, or two of
-        up to PAIR_VECTORS.
+        Shape of the tile: one row or MASKED_TILE_ROWS of up to MASKED_VECTORS, two of up
+        to PAIR_VECTORS, or one of the widest of WIDE_VECTORS.
     mask : int
         Bits of the k whose column of a is not all zero.
 

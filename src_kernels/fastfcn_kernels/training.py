@@ -12,17 +12,10 @@ from numba import carray
 from fastfcn_kernels import table as t
 from fastfcn_kernels.compilation import call, helper, native
 from fastfcn_kernels.elementary import like
+from fastfcn_kernels.flags import DENSE, FIRST_DELTA, WEIGHTS, all_flags, may_skip, set_flag
 from fastfcn_kernels.gather import ask_for_part
 from fastfcn_kernels.losses import normaliser
-from fastfcn_kernels.masks import (
-    DENSE,
-    DENSE_COST,
-    FIRST_DELTA,
-    WEIGHTS,
-    all_flags,
-    masks_of_features,
-    set_flag,
-)
+from fastfcn_kernels.masks import DENSE_COST, masks_of_features
 from fastfcn_kernels.matmul import clear_padding
 from fastfcn_kernels.memory import advance, copy_elements, float64s, int32s, reals
 from fastfcn_kernels.optimisers import hyperparameters_of
@@ -82,7 +75,7 @@ def learn(frame_at, work, thread, n_threads, first, count, phase):
         else:
             call(frame[t.GATHER], (frame_at, work, thread, first, i0, i1, i0))
     if phase <= cuts:
-        skips = 1 if frame[t.SKIPS] != 0 and all_flags(frame, n_threads, WEIGHTS) else 0
+        skips = may_skip(frame, n_threads)
         s0, s1 = max(whole, bounds[phase]), bounds[phase + 1]
         call(frame[t.FORWARD], (frame_at, work, thread, i0, i1, skips, first, count, s0, s1))
     if phase == cuts:
@@ -104,7 +97,7 @@ def learn(frame_at, work, thread, n_threads, first, count, phase):
 
 @helper
 def _old_and_new_costs(frame, first, count):
-    """Return two generations of the first stage's costs, a number a group; empty without lists.
+    """Return two generations of the first stage's costs, a number a group; empty where zeros count.
 
     Every thread divides the work by those of the step before, and writes this one's for its share.
     """
@@ -226,19 +219,19 @@ def update(frame_at, work, thread, n_threads, first, count, phase):
         x = place(work, stage, t.INPUT, 0, t.LD_IN)
         delta, ld_delta = place(work, stage, t.DELTA, 0, t.LD), stage[t.LD]
         skipped = False
+        trains = k1 > k0 and stage[t.WEIGHT_STATE] >= 0
+        costs_at = int32s(new_costs.ctypes.data)
         if s == 0 and sparse:
-            new_costs_at = int32s(new_costs.ctypes.data)
-            call(frame[t.SORT], (frame_at, work, count, k0, k1, new_costs_at))
-        elif s == 0 and frame[t.SKIPS] != 0:
+            call(frame[t.SORT], (frame_at, work, count, k0, k1, costs_at))
+        elif s == 0 and frame[t.SKIPS] != 0 and trains:
             finite_delta = all_flags(frame, n_threads, FIRST_DELTA)
             skipped = finite_delta and not all_flags(frame, n_threads, DENSE)
             if skipped:
-                new_costs_at = int32s(new_costs.ctypes.data)
-                call(frame[t.MASK_FEATURES], (frame_at, work, thread, count, k0, k1, new_costs_at))
+                call(frame[t.MASK_FEATURES], (frame_at, work, thread, count, k0, k1, costs_at))
                 masks, stride = masks_of_features(frame, thread, count)
             else:
                 new_costs[k0 // GROUP : (k1 + GROUP - 1) // GROUP] = DENSE_COST
-        if k1 > k0 and stage[t.WEIGHT_STATE] >= 0:
+        if trains:
             finite = True
             packs = frame[t.PACKED] != 0 and count > PACKED_BATCH and ld_in >= PACKED_WIDTH
             for k in range(k0, k1, chunk):

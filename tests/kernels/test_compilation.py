@@ -175,3 +175,16 @@ def test_two_helpers_cannot_share_a_name():
     compilation.variant("test_twin")(twin)
     with pytest.raises(ValueError, match="name of its own"):
         compilation.variant("test_twin")(twin)
+
+
+def test_a_helper_is_compiled_once_whatever_constants_it_is_called_with():
+    @compilation.helper
+    def twice_of(number):
+        return 2 * number
+
+    @numba.njit
+    def sums(number):
+        return twice_of(1) + twice_of(2) + twice_of(number)
+
+    assert sums(3) == 12
+    assert len(twice_of.signatures) == 1

@@ -1,4 +1,4 @@
-"""Zero-skipping, piece by piece: what masks and lists hold, products over them."""
+"""Zero-skipping, piece by piece: masks, CSR's lists, products over them."""
 
 import itertools
 
@@ -15,8 +15,9 @@ from fastfcn.frame import source
 from fastfcn_kernels import masks, passes, scans
 from fastfcn_kernels import sparse as sparse_kernels
 from fastfcn_kernels import table as t
+from fastfcn_kernels.flags import DENSE
 from fastfcn_kernels.gather import DENSE_ROWS
-from fastfcn_kernels.masks import DENSE, DENSE_COST, MASK_COST, WORD
+from fastfcn_kernels.masks import DENSE_COST, MASK_COST, WORD
 from fastfcn_kernels.matmul import MASKED_ROWS, listed_row
 from kernels.calls import INDICES, NUMBERS, N, compiled
 from kernels.operands import (
@@ -286,6 +287,20 @@ def test_rows_that_begin_dense_are_not_searched_for_zeros(dtype):
     of_ones, of_zeros = np.split(space.matrix(-1, t.A, t.LD, len(x)), [DENSE_ROWS])
     assert (of_ones == of_ones[0]).all() and (of_zeros == of_zeros[0]).all()
     assert (of_ones[0] != of_zeros[0]).any()
+
+
+@pytest.mark.parametrize("rows", [1, DENSE_ROWS - 1])
+def test_few_rows_may_be_dense_too(rows):
+    """Too few to be taken for dense on the way, but the weight gradient need not look at them."""
+    space, made = _after_forward(np.ones((rows, 100), np.float32))
+    assert made.tolist() == masks_of(np.ones((rows, 100))).tolist()
+    assert space.frame.array(t.FLAGS)[0, DENSE]
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread here")
+def test_a_thread_without_rows_does_not_keep_others_from_being_dense():
+    space, _ = _after_forward(np.ones((1, 100), np.float32), threads=2)
+    assert space.frame.array(t.FLAGS)[:2, DENSE].all()
 
 
 def mask_features(space, thread, batch, k0, k1, costs):
