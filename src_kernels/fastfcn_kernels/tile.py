@@ -188,14 +188,14 @@ _ROWS = [(1, v) for v in (*range(1, TILE_VECTORS + 1), *WIDE_VECTORS)]
 """Shapes of one row: wide ones besides, whose chains would else be few."""
 
 _SHAPES = [(r, v) for r in range(2, TILE_ROWS + 1) for v in range(1, TILE_VECTORS + 1)] + _ROWS
-"""Shapes of tiles: every remainder."""
+"""Shapes of tiles: the whole one, every remainder of it, and those of one row."""
 
 _MASKED_SHAPES = sorted(
     {(r, v) for v in range(1, MASKED_VECTORS + 1) for r in (1, MASKED_TILE_ROWS[v])}
     | {(2, v) for v in range(1, PAIR_VECTORS + 1)}
     | {(1, WIDE_VECTORS[-1])}
 )
-"""Shapes of tiles with a mask."""
+"""Shapes of tiles with a mask: see ``_masked_width`` and ``_masked_panel`` in ``matmul.py``."""
 
 
 def _emit_choice(
@@ -366,8 +366,7 @@ def listed_tile(
 
     Notes
     -----
-    The bits of :func:`tile` where b is finite: a product with zero changes no sum but a zero's
-    sign, and that is +0 in both.
+    The bits of :func:`tile`, as :func:`masked_tile`'s are.
     """
     n = types.intp
 
